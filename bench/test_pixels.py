@@ -16,7 +16,7 @@ from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_masks import fixed_masks
 from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import PIXEL_SIDE, MaskFiles
-from fastwsol.evaluation.pixels import measure_maps
+from fastwsol.evaluation.pixels import measure_pixels
 from fastwsol.evaluation.truths import Truths
 from kernels import reference
 from kernels.pixels import IGNORED, OBJECT
@@ -55,7 +55,8 @@ def test_all_numbers_of_pixels(benchmark, paired_rounds, smooth_cams, cores):
     images = EvaluatedImages([*map(str, range(count))], truths, None, None, [])
 
     def ours():
-        measured = measure_maps(NetworkMaps(cams, PIXEL_SIDE), THRESHOLD, images, masks, fixed_masks(None))
+        maps = {"maps": NetworkMaps(cams, PIXEL_SIDE)}
+        measured = measure_pixels(maps, {"maps": THRESHOLD}, images, masks, fixed_masks(None), wsoleval=False)
         return measured.of_localizer["maps"].numbers
 
     assert ours()["images"] == count

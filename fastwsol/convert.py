@@ -94,8 +94,8 @@ class Flags:
     least_certainty: Annotated[float | None, shown_as("CHANCE")] = None
     """the same by certainty, which evaluate --predictions --reviewed --out finds (0..1)"""
     val_fraction: Annotated[float | None, shown_as("SHARE")] = None
-    """of predictions, for yolo, voc and class-folders: the share of each class's images that becomes val, the same
-    images each time; the others are train (default: no splits)"""
+    """of predictions, for yolo, yolo-segments, voc and class-folders: the share of each class's images that becomes
+    val, the same images each time; the others are train (default: no splits)"""
     split: Annotated[str | None, shown_as("NAME")] = None
     """of shards: this split alone (default: train and val)"""
     image_prefix: ImagePrefixFlag = IMAGE_PREFIX

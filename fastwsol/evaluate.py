@@ -137,7 +137,7 @@ class Flags:
     """The command line."""
 
     run: Annotated[Path | None, tyro.conf.Positional, shown_as("RUN")] = None
-    """folder of the run"""
+    """folder of the run; leave it out with --maps or --predictions"""
     trained_run: OfRun = OfRun()
     score_maps: OfMaps = OfMaps()
     looked_at: OfPredictions = OfPredictions()
@@ -147,9 +147,10 @@ class Flags:
     threshold: Annotated[
         float | Literal["own", "auto", "box-free", "otsu"], threshold_spec("own", "auto", "box-free", "otsu")
     ] = "own"
-    """where maps are cut, besides CAM at 0.2 and all at the oracle. A number from 0 to 1; otsu: one an image, Otsu's;
-    or, of a run, own: where it cuts the maps of each localizer itself; auto: the best on images of fullsup, else held
-    out of train, else trained on, by their boxes; box-free: one number, found on images trained on without a box"""
+    """where maps are cut. A number from 0 to 1; otsu: one for each image, Otsu's; or, of a run, own: where it cuts the
+    maps of each localizer itself; auto: the best on images of fullsup, else held out of train, else trained on, by
+    their boxes; box-free: one number, found on images trained on without a box. CAM at 0.2, and all at the threshold
+    that is best on these very boxes (oracle), are always in the report"""
     cam_class: CamClass = "truth"
     """whose map is boxed. truth: the true class's, as the paper does; predicted: what a user without labels gets. Of
     --maps it says what they are"""

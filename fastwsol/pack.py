@@ -10,15 +10,16 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import numpy as np
 
 from fastwsol.config import flag
 from fastwsol.dataset.duplicates import COPIES_NAME, Copies
+from fastwsol.dataset.near_copies import NEAR_COPIES_NAME, NearCopies
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shard_folder import contents, finished_shards
 from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Shards, open_shards
@@ -67,8 +68,8 @@ class PackFlags:
     metadata files of the WSOL evaluation benchmark; coco, voc and yolo: detection sets, where an image is of the class
     whose boxes cover the most of it"""
     boxes: OptionalPath = None
-    """for imagefolder: the images' boxes, a CSV file name,x0,y0,x1,y1[,label][,difficult][,width,height] or COCO's
-    JSON; for coco: the set's annotations, where it has one file of them"""
+    """for imagefolder: the images' boxes, a CSV file name,x0,y0,x1,y1[,label][,difficult][,width,height][,verdict] or
+    COCO's JSON; for coco: the set's annotations, where it has one file of them"""
     boxes_of_more: bool = False
     """for imagefolder: --boxes may be of more images than these, as of a whole set of which some were taken; its other
     boxes are left aside and counted"""
@@ -85,8 +86,8 @@ class PackFlags:
     follow_links: bool = False
     """also take what lies behind links that lead out of the source"""
     lossless: bool = False
-    """pack what has to be encoded anew as PNG: JPEGs that EXIF turns, HEIC and AVIF, which become some five times as
-    large, where JPEG of a high quality moves levels at hard edges"""
+    """where an image has to be encoded anew (JPEGs that EXIF turns, HEIC, AVIF): as PNG, with exact pixels and some
+    five times as large, in place of JPEG of quality 95"""
     metadata: OptionalPath = None
     """for wsoleval: the folder of its text files (default: metadata in the source)"""
     fullsup: bool = False
@@ -252,6 +253,17 @@ def _notes_of_unequal_classes(shards: Shards) -> list[str]:
     return notes
 
 
+def _listed_in(file: Path, listed: Sequence[Mapping[str, Any]]) -> str:
+    """Where images are listed, in words, once they are; empty where there is none."""
+    if not listed:
+        return ""
+    try:
+        write_json(file, listed)
+    except OSError as error:  # the set is whole all the same
+        return f"; they could not be listed in {file} ({error.strerror})"
+    return f"; all are in {file}"
+
+
 def _print_contents(out: Path) -> int:
     """Say how many images have boxes and masks, and what of them is odd. Returns the number of boxes."""
     shards = open_shards(out, verify=False)
@@ -259,13 +271,9 @@ def _print_contents(out: Path) -> int:
         print(f"no image of {first_few(wnids, 3)} is in {name}: nothing is measured there on such a class")
     for note in _notes_of_unequal_classes(shards):
         print(note)
-    if (copies := Copies(shards)).listed:
-        try:
-            write_json(out / COPIES_NAME, copies.listed)
-            where = f"all are in {out / COPIES_NAME}"
-        except OSError as error:  # the set is whole all the same
-            where = f"they could not be listed in {out / COPIES_NAME} ({error.strerror})"
-        print(f"{copies.note}; {where}")
+    for file, copies in ((out / COPIES_NAME, Copies(shards)), (out / NEAR_COPIES_NAME, NearCopies(shards))):
+        if copies.note:
+            print(copies.note + _listed_in(file, copies.listed))
     splits = shards.splits.values()
     with_boxes = {name: int((np.diff(each.box_offsets) > 0).sum()) for name, each in shards.splits.items()}
     of_each = ", ".join(f"{with_boxes[name]:,} of {len(each):,} in {name}" for name, each in shards.splits.items())

@@ -48,8 +48,8 @@ from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import folder_when_whole
 from fastwsol.host.flags import OptionalPath, shown_as, threshold_spec
 from fastwsol.host.places import require_apart, require_new, require_new_folder
-from fastwsol.host.ticker import Ticker
-from fastwsol.host.words import duration, first_few, number_of
+from fastwsol.host.ticker import image_ticker
+from fastwsol.host.words import first_few, number_of
 from fastwsol.localizer.flags import LocalizerFlag
 from fastwsol.network.backbone_weights import PRETRAINED
 from fastwsol.prediction import overlays
@@ -97,13 +97,13 @@ class Flags:
     """of the images the K-th of N parts, to be shared by processes or machines; python -m fastwsol.convert joins their
     COCO files"""
     top: int = 1
-    """boxes of the so many likeliest classes; with --boxes all of a mask each box has its own class, and this says how
-    many classes .jsonl lists"""
+    """boxes of the N likeliest classes; with --boxes all of a mask each box has its own class, and this says how many
+    classes .jsonl lists"""
     of_class: Annotated[str | None, shown_as("NAME", name="class")] = None
     """boxes of this class alone, named as the data set names it or as people do"""
     class_of_folder: bool = False
-    """of each image boxes of the class that the folder is named after in which it lies: for images that are sorted by
-    classes already, as those trained on"""
+    """take each image's class from the name of its folder, and box that class: for images that are sorted by classes
+    already, as those trained on"""
     skip_other_folders: bool = False
     """with --class-of-folder: leave out images in folders that are named after no class, and count them"""
     boxes: WhichBoxes = "largest"
@@ -128,15 +128,15 @@ class Flags:
     """in folders, also take images behind links that lead out of them"""
     relative_to: Annotated[Path | None, shown_as("DIR")] = None
     """call each image by its path below this folder. Default: images of one folder or zip by their path in it, of
-    several with the name of theirs before it as it was given, files as they were given"""
+    several by that path after the place as you typed it, single files as you typed them"""
     skip_known: Annotated[tuple[Path, ...], shown_as("FILE...")] = ()
     """COCO's JSON of earlier predictions: images that it has, by their names, are left out, and counted. python -m
     fastwsol.convert joins the files"""
     overlays: OptionalPath = None
     """new folder for pictures: each image with its map and boxes"""
     masks: OptionalPath = None
-    """new folder for masks: a PNG an image, NAME.png, 255 where its boxes' map is kept in them and 0 elsewhere, as
-    pack --masks takes them"""
+    """new folder for masks: a PNG an image, a.jpg.png for a.jpg, 255 where its boxes' map is kept in them and 0
+    elsewhere, as pack --masks takes them"""
     image_prefix: ImagePrefixFlag = IMAGE_PREFIX
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
@@ -447,13 +447,9 @@ def with_progress(
     predictor: Predictor, listing: ImageListing, request: Request, pictures: Path | None, counts: Counts
 ) -> Iterator[Prediction | Skipped]:
     """The predictions of all images but those predicted before. Progress is shown, and overlays are drawn."""
-
-    def line(images: int, rate: float, left: float) -> str:
-        return f"{images:,} of {len(listing.images):,} images  {rate:,.0f} images/s  {duration(left)} left"
-
     paths = overlays.overlay_paths(pictures, [each.name for each in listing.images]) if pictures is not None else []
     rest = predictor.stream(listing.images[counts.before :], request)
-    with Ticker(len(listing.images), line) as ticker:
+    with image_ticker("predicting", len(listing.images)) as ticker:
         for number, each in enumerate(rest, counts.before + 1):
             if isinstance(each, Prediction):
                 counts.nearly_black += each.nearly_black

@@ -67,7 +67,7 @@ class Flags(DataFlags):
     localizers: Annotated[tuple[LocalizerName, ...], shown_as()] = ()
     """those whose maps the gallery shows; default: of one run all that it has, of several `cam` and what was trained"""
     tensorboard: bool = False
-    """also write each run's curves for TensorBoard, into the folder tensorboard of the run's"""
+    """also write each run's curves for TensorBoard, into RUN/tensorboard"""
     title: str = "Weakly supervised object localization"
     """the page's heading"""
     shards: OptionalPath = None

@@ -34,7 +34,7 @@ from fastwsol.page.review_page import Sizes, certainty, chosen, page
 from fastwsol.prediction.predicted_images import PredictedImages
 
 PROG = "python -m fastwsol.review"
-DESCRIPTION = "One HTML file to look through predictions with: accept, mend, reject, and export what was done."
+DESCRIPTION = "One HTML file to look through predictions with: accept, correct, reject, and export what was done."
 MOST_IMAGES = 2000
 """On a page: at some 40 KB each, more would take a browser long to open."""
 
@@ -48,7 +48,7 @@ class Flags:
     ]
     """COCO's JSON that predict wrote, all parts of one"""
     images: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PLACE")]
-    """folder or zip of the images that were predicted; where there were several, each, behind a flag of its own"""
+    """folder or zip of the images that were predicted (required); where there were several, --images for each"""
     out: Path = Path("review.html")
     """the file to write; one that is there is not replaced"""
     sample: int = 200

@@ -63,7 +63,7 @@ class Flags:
     runs: Path = Path("data/runs")
     """folder of the runs' folders"""
     classes: Annotated[int | None, shown_as("N")] = None
-    """only the first N classes, packed anew beside the shards (default: all)"""
+    """only the first N classes, packed into a folder next to the shards' (default: all)"""
     jobs: int = 1
     """trainings at a time on this machine, which share its cores; small batches leave room on a large GPU"""
     out: OptionalPath = None

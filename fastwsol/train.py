@@ -77,7 +77,9 @@ from fastwsol.training.step_mode import can_compile, refuse_impossible
 
 PROG = "python -m fastwsol.train"
 DESCRIPTION = (
-    "Train a classifier on image labels alone, and behind it, with --localizer mask, a head that masks objects."
+    "Train a classifier on image labels alone, and behind it, with --localizer mask, a head that masks objects. "
+    "The defaults below are those of the preset that is named (paper where none is): photographs take --preset photos "
+    "by themselves, and train --preset photos --help shows its."
 )
 
 

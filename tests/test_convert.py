@@ -9,7 +9,7 @@ from layouts import mask_of, packed_again, run
 
 from fastwsol import convert, pack
 from fastwsol.dataset.shards import Split, open_shards
-from fastwsol.sources.mask_images import encode_mask
+from fastwsol.sources.encode import as_png
 
 CLASSES = ("bird", "cat", "dog")
 BOXES = """name,x0,y0,x1,y1,label,difficult
@@ -44,7 +44,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mask[y0:y1, x0:x1] = 255
         mask[y0 + 5 : y0 + 9, x0 + 4 : x0 + 8] = 0
         mask[:2] = 128
-        path.write_bytes(encode_mask(mask))
+        path.write_bytes(as_png(mask))
     (root / "boxes.csv").write_text(BOXES)
     flags = ["--layout", "imagefolder", "--source", root / "photos", "--boxes", root / "boxes.csv"]
     assert run(pack.main, *flags, "--masks", root / "masks", "--out", root / "shards") == 0

@@ -38,6 +38,7 @@ DECIDES_NOTHING = {
     "sources/__init__": "is read when images are packed",
     "sources/annotated": "is read when images are packed",
     "sources/boxes": "is read when images are packed",
+    "sources/encode": "is used when images are packed",
     "sources/mask_folder": "is read when images are packed",
     "sources/mask_images": "is read when images are packed",
     "sources/tree": "is read when images are packed",

@@ -1,12 +1,16 @@
 """Copies in a packed set are found and told, whatever lies between them."""
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import noise_jpeg
+from PIL import Image
 
 from fastwsol import pack as pack_command
+from fastwsol.dataset import near_copies
 from fastwsol.dataset.duplicates import Copies, copies_in
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
@@ -94,3 +98,53 @@ def test_copies_that_do_no_harm_are_named_where_there_are_no_others(tmp_path: Pa
     assert Copies(open_shards(packed(tmp_path, files))).note == (
         "copies, byte for byte, of an image that comes before: 1 (train/cat/1.jpg is train/cat/0.jpg)"
     )
+
+
+def test_images_that_look_like_one_of_train_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scene, other = smooth_scene(1), smooth_scene(2)
+    files = {
+        "train/cat/0.jpg": encoded(scene),
+        "train/cat/1.jpg": encoded(smooth_scene(3)),
+        "train/dog/2.png": encoded(other, "PNG"),
+        "val/cat/a.jpg": encoded(np.roll(scene, 2, axis=1)),
+        "val/cat/copy.jpg": encoded(scene),
+        "val/dog/b.jpg": encoded(smooth_scene(4)),
+        "val/dog/c.jpg": encoded((other * 0.8).astype(np.uint8)),
+        "val/dog/plain.jpg": encoded(np.full_like(other, 90)),
+    }
+    out = packed(tmp_path, files)
+    assert (
+        "2 images look like one of train, as shots of one scene do, so that results on it may be too good: "
+        "val/cat/a.jpg like train/cat/0.jpg, val/dog/c.jpg like train/dog/2.png; all are in "
+        f"{out / 'near-copies.json'}"
+    ) in capsys.readouterr().out
+    listed = json.loads((out / "near-copies.json").read_text())
+    assert [(each["image"], each["of_train"], each["split"]) for each in listed] == [
+        ("val/cat/a.jpg", "train/cat/0.jpg", "val"),
+        ("val/dog/c.jpg", "train/dog/2.png", "val"),
+    ]
+    assert all(0.9 <= each["correlation"] <= 1 for each in listed)
+
+
+def test_of_a_large_set_it_is_said_that_they_were_not_looked_for(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(near_copies, "MOST_IMAGES", 3)
+    scene = smooth_scene(1)
+    files = {f"{split}/{name}/{k}.jpg": encoded(np.roll(scene, k)) for split, k in SPLITS.items() for name in "ab"}
+    out = packed(tmp_path, files)
+    assert "were not looked for, as there are more than 3" in capsys.readouterr().out
+    assert not (out / "near-copies.json").exists()
+
+
+SPLITS = {"train": 0, "val": 1}
+
+
+def smooth_scene(seed: int) -> np.ndarray:
+    """Pixels [96, 120, 3] that differ as much as scenes do, and little from one pixel to the next."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((120, 96), Image.Resampling.BICUBIC))
+
+
+def encoded(pixels: np.ndarray, form: str = "JPEG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form)
+    return file.getvalue()

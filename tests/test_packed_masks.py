@@ -23,8 +23,9 @@ from fastwsol.evaluation.masks import PIXEL_SIDE, SplitMasks
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.experiments.over_seeds import SettingRuns, pixel_rows
 from fastwsol.host.command_line import run_command
+from fastwsol.sources.encode import as_png
 from fastwsol.sources.mask_folder import BenchmarkMasks, Regions
-from fastwsol.sources.mask_images import at_benchmark_side, at_size, encode_mask, mask_paths, read_mask, read_region
+from fastwsol.sources.mask_images import at_benchmark_side, at_size, mask_paths, read_mask, read_region
 
 CLASSES = ("bird", "cat", "dog")
 OBJECT = (8, 30, 6, 32)
@@ -355,7 +356,7 @@ def test_a_crop_is_not_measured_by_pixels_and_that_is_said(photos: Path, capsys:
 
 
 def test_a_mask_survives_its_encoding() -> None:
-    np.testing.assert_array_equal(read_mask(encode_mask(mask_of()), (WIDTH, HEIGHT)), mask_of())
+    np.testing.assert_array_equal(read_mask(as_png(mask_of()), (WIDTH, HEIGHT)), mask_of())
 
 
 def test_val_masks_without_an_object_cost_no_report(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

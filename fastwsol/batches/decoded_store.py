@@ -25,8 +25,7 @@ from fastwsol.geometry import shown_windows
 from fastwsol.host.errors import Interrupted, RunFailure
 from fastwsol.host.kept_arrays import ComputedOnce, Found, KeptArray
 from fastwsol.host.stop_signals import never
-from fastwsol.host.ticker import Ticker
-from fastwsol.host.words import duration
+from fastwsol.host.ticker import image_ticker
 from fastwsol.sources.decode import decode
 
 FORMAT_VERSION = 1
@@ -126,9 +125,6 @@ def _decode(store: Store, pixels: NDArray[np.uint8], threads: int, gives_up: Cal
     """Decode the images of a store into `pixels`."""
     split = store.shards.splits[store.name]
 
-    def line(images: int, rate: float, left: float) -> str:
-        return f"decoding {split.name} once  {images:,} of {len(split):,} images  {duration(left)} left"
-
     def decode_chunk(first: int) -> int:
         rows = range(first, min(first + _CHUNK, len(split)))
         for row in rows:
@@ -140,7 +136,7 @@ def _decode(store: Store, pixels: NDArray[np.uint8], threads: int, gives_up: Cal
         return len(rows)
 
     decoded_images = 0
-    with Ticker(len(split), line) as ticker, ThreadPoolExecutor(threads) as pool:
+    with image_ticker(f"decoding {split.name} once", len(split)) as ticker, ThreadPoolExecutor(threads) as pool:
         try:
             for count in pool.map(decode_chunk, range(0, len(split), _CHUNK)):
                 decoded_images += count

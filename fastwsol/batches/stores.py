@@ -33,7 +33,7 @@ class DataFlags:
     """resident: decode the images once, into a file that is mapped (on a GPU, a tensor); dali: decode them
     whenever they are read; auto: resident where that fits, and says so"""
     store: OptionalPath = None
-    """folder for the decoded images; default: `decoded` beside the shards"""
+    """folder for the decoded images; default: `decoded` in the shards' folder"""
 
 
 StoreKey = tuple[str, int]

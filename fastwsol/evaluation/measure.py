@@ -105,7 +105,7 @@ def _numbers(
 
     def baseline(box: FixedBox) -> Baseline:
         hits = {name: fixed_box_hits(box, truths, square, name, sweep) for name in of_protocol}
-        localized = outcomes(fixed_box_hits(box, truths, square, "strict"), truths.has_boxes, None)
+        localized = outcomes(hits["strict"], truths.has_boxes, None)
         return {
             **box.as_json(),
             "rates": {name: rates(images.outcomes(each, cam_class)) for name, each in hits.items()},

@@ -12,7 +12,7 @@ from fastwsol.evaluation.masks import find_masks
 from fastwsol.evaluation.measure import measure
 from fastwsol.evaluation.of_localizer import CutMaps
 from fastwsol.evaluation.per_image import SEPARATOR
-from fastwsol.evaluation.pixels import measure_maps
+from fastwsol.evaluation.pixels import measure_pixels
 from fastwsol.evaluation.question import Question
 from fastwsol.evaluation.report_rows import ReportRows
 from fastwsol.evaluation.report_types import AboutMaps, MapsReport
@@ -69,8 +69,9 @@ def report_of_maps(
     report: MapsReport = {**measurement.making(threads, {}), **about, **measurement.numbers}
     rows = measurement.rows
     if known is not None:
-        thresholds = measurement.thresholds["maps"]
-        pixels = measure_maps(maps, thresholds, images, known, fixed_masks(None), question.wsoleval)
+        pixels = measure_pixels(
+            {"maps": maps}, measurement.thresholds, images, known, fixed_masks(None), question.wsoleval
+        )
         pixels.add_to(report)
         rows = rows.with_mask_ious(pixels.ious)
     return report, rows

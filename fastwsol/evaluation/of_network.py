@@ -22,7 +22,7 @@ from fastwsol.evaluation.maps import NetworkMaps
 from fastwsol.evaluation.masks import SplitMasks
 from fastwsol.evaluation.measure import measure
 from fastwsol.evaluation.of_localizer import CutMaps
-from fastwsol.evaluation.pixels import measure_localizers
+from fastwsol.evaluation.pixels import measure_pixels
 from fastwsol.evaluation.question import NOTHING_MORE, Question
 from fastwsol.evaluation.report_rows import ReportRows
 from fastwsol.evaluation.report_types import AboutRun, ClassProbability, LocalizerRow, RunReport
@@ -119,7 +119,7 @@ def _evaluation(
         start = time.perf_counter()
         maps = {str(each.name): NetworkMaps(outputs.maps[each.name], square, each.scale) for each in localizers}
         fixed = fixed_masks(SplitMasks(shards.splits["train"]))
-        pixels = measure_localizers(maps, measurement.thresholds, images, SplitMasks(split), fixed, question.wsoleval)
+        pixels = measure_pixels(maps, measurement.thresholds, images, SplitMasks(split), fixed, question.wsoleval)
         rows = rows.with_mask_ious(pixels.ious)
         seconds["pixels"] = time.perf_counter() - start
     making = measurement.making(setup.process.threads, seconds)

@@ -19,7 +19,7 @@ import kernels
 from fastwsol.evaluation.choe2020 import enlarged_bicubically
 from fastwsol.evaluation.evaluated_images import EvaluatedImages
 from fastwsol.evaluation.fixed_masks import FixedCounts, FixedMask
-from fastwsol.evaluation.maps import Maps, NetworkMaps
+from fastwsol.evaluation.maps import Maps
 from fastwsol.evaluation.masks import PIXEL_SIDE, Masks
 from fastwsol.evaluation.metrics import OBJECT_SIZES, interval, size_groups
 from fastwsol.evaluation.report_types import ClassIou, FixedMaskRow, Pixels, Report, SizeIou
@@ -64,7 +64,7 @@ class PixelsOfAll:
 class _Counter:
     """What masks say of the maps of one localizer, added part by part."""
 
-    def __init__(self, scale: kernels.Scale, threshold: kernels.Thresholds, count: int, wsoleval: bool = False) -> None:
+    def __init__(self, scale: kernels.Scale, threshold: kernels.Thresholds, count: int, wsoleval: bool) -> None:
         self._scale, self._threshold, self._count = scale, threshold, count
         self._of_benchmark = np.zeros((2, PIXEL_LEVELS), np.int64) if wsoleval else None
         self._rows: list[NDArray[np.int64]] = []
@@ -178,89 +178,45 @@ def _mean_iou(ious: NDArray[np.float64]) -> tuple[int, float | None]:
     return len(known), 100 * float(known.mean()) if len(known) else None
 
 
-def measure_localizers(
-    maps: Mapping[str, NetworkMaps],
+def measure_pixels(
+    maps: Mapping[str, Maps],
     thresholds: Mapping[str, kernels.Thresholds],
     images: EvaluatedImages,
     masks: Masks,
     fixed: Sequence[FixedMask],
-    wsoleval: bool = False,
+    wsoleval: bool,
 ) -> PixelsOfAll:
-    """The maps of several localizers, by name, each cut at its threshold, against the masks of those of the images that
-    have one. wsoleval: also PxAP as the benchmark's evaluator has it. Raises UserError where no pixel is an object's.
+    """The maps of localizers, by name, each cut at its threshold, against the masks of those of the images that have
+    one; all maps come in the same groups. wsoleval: also PxAP as the benchmark's evaluator has it. Raises UserError
+    where no pixel is an object's, and as `Maps.groups` and `Masks.read` do.
     """
-    tally = _Tally(maps, thresholds, images, fixed, wsoleval)
-    for some in _in_parts(masks.rows):
-        tally.add(some, masks.read(some), {name: each.maps[some] for name, each in maps.items()})
-    return tally.measured()
+    count = len(images.truths)
+    has_mask = np.isin(np.arange(count), masks.rows)
+    counters = {name: _Counter(each.scale, thresholds[name], count, wsoleval) for name, each in maps.items()}
+    of_fixed, digests = FixedCounts(fixed), dict[int, bytes]()
+    for groups in zip(*(each.groups(images.truths) for each in maps.values()), strict=True):
+        for some in _in_parts(np.flatnonzero(has_mask[groups[0].rows])):
+            rows = groups[0].rows[some]
+            of_rows = masks.read(rows)
+            digests.update(zip(rows.tolist(), map(_digest, of_rows), strict=True))
+            of_fixed.add(of_rows)
+            for counter, group in zip(counters.values(), groups, strict=True):
+                counter.add(rows, group.maps[some], of_rows)
+    measured = {name: each.measured(images.labels, images.classes) for name, each in counters.items()}
+    return PixelsOfAll(measured, of_fixed.numbers(), digest_of_masks(digests))
 
 
-class _Tally:
-    """What masks say of the maps of localizers, by name, and of the masks that look at no image; added part by part."""
-
-    def __init__(
-        self,
-        maps: Mapping[str, Maps],
-        thresholds: Mapping[str, kernels.Thresholds],
-        images: EvaluatedImages,
-        fixed: Sequence[FixedMask],
-        wsoleval: bool,
-    ) -> None:
-        count = len(images.truths)
-        self._images, self._of_fixed, self._digests = images, FixedCounts(fixed), _Digests()
-        self._counters = {name: _Counter(each.scale, thresholds[name], count, wsoleval) for name, each in maps.items()}
-
-    def add(self, rows: NDArray[np.int64], masks: NDArray[np.uint8], maps: Mapping[str, NDArray[np.float32]]) -> None:
-        """Add the images `rows` [n]: their masks [n, side, side], and their maps [n, h, w] by localizer."""
-        self._digests.add(rows, masks)
-        self._of_fixed.add(masks)
-        for name, counter in self._counters.items():
-            counter.add(rows, maps[name], masks)
-
-    def measured(self) -> PixelsOfAll:
-        """The numbers. Raises UserError where no pixel is an object's."""
-        images = self._images
-        measured = {name: each.measured(images.labels, images.classes) for name, each in self._counters.items()}
-        return PixelsOfAll(measured, self._of_fixed.numbers(), self._digests.of_all())
+def _digest(mask: NDArray[np.uint8]) -> bytes:
+    return hashlib.sha256(mask.tobytes()).digest()
 
 
-class _Digests:
-    """What tells the masks of two evaluations apart, whatever the order they were read in."""
-
-    def __init__(self) -> None:
-        self._of_row: dict[int, bytes] = {}
-
-    def add(self, rows: NDArray[np.int64], masks: NDArray[np.uint8]) -> None:
-        """Add the masks of images `rows`."""
-        for row, mask in zip(rows.tolist(), masks, strict=True):
-            self._of_row[row] = hashlib.sha256(mask.tobytes()).digest()
-
-    def of_all(self) -> str:
-        """SHA-256 over rows and masks."""
-        return hashlib.sha256(
-            b"".join(row.to_bytes(8, "little") + each for row, each in sorted(self._of_row.items()))
-        ).hexdigest()
-
-
-def measure_maps(
-    maps: Maps,
-    threshold: kernels.Thresholds,
-    images: EvaluatedImages,
-    masks: Masks,
-    fixed: Sequence[FixedMask],
-    wsoleval: bool = False,
-) -> PixelsOfAll:
-    """The same of one localizer, called "maps", whose maps come in groups. Raises also as `Maps.groups` and
-    `Masks.read` do.
+def digest_of_masks(digests: Mapping[int, bytes]) -> str:
+    """What tells the masks of two evaluations apart, whatever the order they were read in: SHA-256 over the rows of
+    images and the digests of their masks.
     """
-    tally = _Tally({"maps": maps}, {"maps": threshold}, images, fixed, wsoleval)
-    has_mask = np.zeros(len(images.truths), np.bool_)
-    has_mask[masks.rows] = True
-    for group in maps.groups(images.truths):
-        for some in _in_parts(np.flatnonzero(has_mask[group.rows])):
-            rows = group.rows[some]
-            tally.add(rows, masks.read(rows), {"maps": group.maps[some]})
-    return tally.measured()
+    return hashlib.sha256(
+        b"".join(row.to_bytes(8, "little") + each for row, each in sorted(digests.items()))
+    ).hexdigest()
 
 
 def _in_parts(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

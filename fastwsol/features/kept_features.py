@@ -31,8 +31,8 @@ from fastwsol.host.kept_arrays import ComputedOnce, Found, KeptArray
 from fastwsol.host.kept_files import free_disk_bytes, why_too_large
 from fastwsol.host.limits import memory_available
 from fastwsol.host.stop_signals import never
-from fastwsol.host.ticker import Ticker
-from fastwsol.host.words import bytes_text, duration
+from fastwsol.host.ticker import image_ticker
+from fastwsol.host.words import bytes_text
 from fastwsol.network.backbone_weights import digest_of
 
 FORMAT_VERSION = 1
@@ -121,11 +121,7 @@ def _compute(
 ) -> None:
     """Fill `values`, which are to lie in `path`."""
     views, count = values.shape[:2]
-
-    def line(images: int, rate: float, left: float) -> str:
-        return f"features  {images:,} of {views * count:,} views  {rate:,.0f} images/s  {duration(left)} left"
-
-    with Ticker(views * count, line) as ticker:
+    with image_ticker("features", views * count, "views") as ticker:
         for view in range(views):
             of_view = _features_of_view(view, count, stream, feed, frozen)
             for first in range(0, count, stream.batch_size):

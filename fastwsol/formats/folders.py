@@ -10,7 +10,8 @@ from PIL import Image, ImageOps
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import naming
 from fastwsol.sources import heif
-from fastwsol.sources.decode import GIF_START, as_png, as_rgb, judge_images
+from fastwsol.sources.decode import GIF_START, as_rgb, judge_images
+from fastwsol.sources.encode import as_png
 from fastwsol.sources.jpeg_markers import JPEG_START
 from fastwsol.sources.orientation import orientation
 from fastwsol.sources.png_chunks import PNG_START

@@ -52,6 +52,11 @@ class Listed(NamedTuple):
     probability: float
 
 
+def empty_mask(height: int, width: int) -> NDArray[np.uint8]:
+    """That of an image in which nothing is found: uint8 [height, width]."""
+    return np.zeros((height, width), np.uint8)
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
     """An image. `width`, `height`: upright, in pixels."""

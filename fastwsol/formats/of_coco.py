@@ -21,6 +21,7 @@ from fastwsol.formats.labelled_images import (
     Listed,
     Part,
     Skipped,
+    empty_mask,
 )
 from fastwsol.host.errors import UserError
 from fastwsol.host.words import plain
@@ -190,7 +191,7 @@ def _labelled(
         IMPOSSIBLE: len(things) - len(inside),
         CUT: sum(_reaches_out(each.box, width, height) for each in inside),
     }
-    nothing = None if probabilities is None or objects else partial(_nothing, height, width)
+    nothing = None if probabilities is None or objects else partial(empty_mask, height, width)
     seen = image.review
     try:
         json.dumps(seen, allow_nan=False)
@@ -209,10 +210,6 @@ def _labelled(
         of_predicted_set=bool(file.content.get("predicted")),
         left_aside=aside,
     )
-
-
-def _nothing(height: int, width: int) -> NDArray[np.uint8]:
-    return np.zeros((height, width), np.uint8)
 
 
 def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mapping[str, int]) -> LabelledObject:

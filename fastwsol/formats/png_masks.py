@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fastwsol.formats.folders import in_split, mask_file, write_file
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped
 from fastwsol.host.errors import UserError
-from fastwsol.sources.mask_images import encode_mask
+from fastwsol.sources.encode import as_png
 from kernels.pixels import OBJECT
 
 
@@ -33,7 +33,7 @@ def save_mask(folder: Path, image: LabelledImage, split: str = "") -> bool:
     """Write the mask of an image of a split, if it has one, and return whether it has."""
     if (pixels := mask_of(image)) is None:
         return False
-    write_file(folder / in_split(mask_file(image.name), split), encode_mask(pixels))
+    write_file(folder / in_split(mask_file(image.name), split), as_png(pixels))
     return True
 
 

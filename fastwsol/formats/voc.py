@@ -13,7 +13,6 @@ VOC counts pixels from 1 and its ends are the last pixels, so edges are rounded 
 XML says where boxes are predictions that nobody has judged; `pack` says so too, then.
 """
 
-import io
 from collections.abc import Mapping
 from math import ceil, floor
 from pathlib import Path, PurePosixPath
@@ -26,6 +25,7 @@ from PIL import Image
 from fastwsol.formats.folders import as_it_is_read, image_file, in_split, path_inside, upright, write_file
 from fastwsol.formats.labelled_images import MOST_NUMBERS, About, Images, LabelledImage, Skipped, object_numbers
 from fastwsol.formats.xml_text import xml_text
+from fastwsol.sources.encode import encoded
 from fastwsol.sources.voc import ACCEPTED, PREDICTED, VOID
 from kernels.pixels import IGNORED, OBJECT
 
@@ -150,9 +150,7 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     """Numbers [H, W] as PNG with VOC's palette."""
     picture = Image.fromarray(pixels, "P")
     picture.putpalette(_colours().ravel().tolist())
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
+    return encoded(picture, "PNG")
 
 
 def _colours() -> NDArray[np.uint8]:

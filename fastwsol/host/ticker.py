@@ -50,10 +50,10 @@ class Ticker:
         self._shown = False
 
 
-def image_ticker(name: str, total: int) -> Ticker:
-    """Progress through `total` images."""
+def image_ticker(name: str, total: int, of: str = "images") -> Ticker:
+    """Progress through `total` images, or whatever they are called."""
 
     def line(images: int, rate: float, left: float) -> str:
-        return f"{name}  {images:,} of {total:,} images  {rate:,.0f} images/s  {duration(left)} left"
+        return f"{name}  {images:,} of {total:,} {of}  {rate:,.0f} images/s  {duration(left)} left"
 
     return Ticker(total, line)

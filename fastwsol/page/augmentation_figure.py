@@ -1,12 +1,10 @@
 """The paper's Figure 1, from the pipeline itself: what the network sees of the same images under each aug."""
 
 import html
-import io
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fastwsol.batches.feed import Feed
 from fastwsol.batches.stream import Stream
@@ -14,6 +12,7 @@ from fastwsol.config import AugName
 from fastwsol.dataset.shards import Shards
 from fastwsol.page.gallery import data_address
 from fastwsol.runs.info import RunInfo
+from fastwsol.sources.encode import as_png
 
 _TITLES: dict[AugName, str] = {
     "none": "none (CAM)",
@@ -51,6 +50,4 @@ def augmentation_figure(shards: Shards, info: RunInfo, feed: Feed) -> str:
 
 def _png(pixels: NDArray[np.uint8]) -> str:
     """Pixels uint8 [S, S, 3] as a data address."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return data_address("image/png", file.getvalue())
+    return data_address("image/png", as_png(pixels))

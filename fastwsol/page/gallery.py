@@ -4,7 +4,6 @@ The page cuts no map and measures no box: each image carries its box and IoU at 
 """
 
 import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from fastwsol.draws import gallery_order
 from fastwsol.evaluation.truths import Truths
 from fastwsol.geometry import shown_windows, to_square
 from fastwsol.sources.decode import decode
+from fastwsol.sources.encode import encoded
 from fastwsol.sources.jpeg_markers import JPEG_START
 
 Kind = Literal["best", "worst", "random"]
@@ -82,20 +82,18 @@ def shown_images(split: Split, gallery: GalleryImages, views: Augmentation) -> l
     return images
 
 
-def picture(encoded: bytes, window: NDArray[np.int32]) -> str:
+def picture(image: bytes, window: NDArray[np.int32]) -> str:
     """A window x, y, width, height of an image as a data address: as it came where that is the whole of a small JPEG,
     else shrunk and encoded as one.
     """
     x, y, width, height = window.tolist()
-    pixels = decode(encoded)
+    pixels = decode(image)
     is_whole = pixels.shape[:2] == (height, width)
-    if is_whole and encoded.startswith(JPEG_START) and max(width, height) <= LONGEST_SIDE:
-        return data_address("image/jpeg", encoded)
+    if is_whole and image.startswith(JPEG_START) and max(width, height) <= LONGEST_SIDE:
+        return data_address("image/jpeg", image)
     small = Image.fromarray(pixels[y : y + height, x : x + width])
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=85)
-    return data_address("image/jpeg", file.getvalue())
+    return data_address("image/jpeg", encoded(small, "JPEG", quality=85))
 
 
 def shown_maps(
@@ -144,9 +142,7 @@ def grey_png(levels: NDArray[np.uint8]) -> str:
     """A map's levels uint8 [S, S] as a data address."""
     image = Image.fromarray(levels)
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return data_address("image/png", file.getvalue())
+    return data_address("image/png", encoded(image, "PNG", optimize=True))
 
 
 def data_address(kind: str, content: bytes) -> str:

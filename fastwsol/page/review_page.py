@@ -7,7 +7,6 @@ least certain of the others.
 import base64
 import hashlib
 import html
-import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from fastwsol.draws import review_order
 from fastwsol.evaluation.certainty import best_object, uncalibrated
 from fastwsol.formats.coco import run_lengths
 from fastwsol.formats.labelled_images import About, LabelledImage
+from fastwsol.sources.encode import encoded
 from fastwsol.sources.verdicts import Phase
 
 LONGEST_SIDE = 512
@@ -117,6 +117,4 @@ def _picture(pixels: NDArray[np.uint8]) -> str:
     """An image as base64 of a JPEG, shrunk where it is large."""
     picture = Image.fromarray(pixels)
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=_JPEG_QUALITY)
-    return base64.b64encode(file.getvalue()).decode()
+    return base64.b64encode(encoded(picture, "JPEG", quality=_JPEG_QUALITY)).decode()

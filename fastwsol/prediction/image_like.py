@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -13,8 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fastwsol.prediction.user_images import NamedImage, as_pixels, decode_upright, image_file, opened_upright
-from fastwsol.sources.annotated import NO_TEXT, is_text
+from fastwsol.prediction.user_images import (
+    NamedImage,
+    as_pixels,
+    decode_upright,
+    image_file,
+    image_without_a_name,
+    opened_upright,
+    unreadable_image,
+)
+from fastwsol.sources.annotated import is_text
 
 ImageLike = (
     str | Path | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
@@ -61,7 +69,7 @@ def named_image(image: ImageLike, number: int) -> NamedImage:
             pixels = opened_upright(image) if isinstance(image, Image.Image) else _own_pixels(image)
             return NamedImage(name, lambda: pixels)
     except ValueError as error:
-        return NamedImage(name, _failing(str(error)))
+        return unreadable_image(name, str(error))
     raise TypeError(
         f"image {number} is of type {type(image).__name__}; give paths, bytes, Pillow images or arrays [H, W, 3] (of a "
         f"tensor [3, H, W]: tensor.permute(1, 2, 0).numpy())"
@@ -72,15 +80,6 @@ def _own_pixels(array: NDArray) -> NDArray[np.uint8]:
     """`as_pixels`, in memory of its own: the program may show its next image in the same array."""
     pixels = as_pixels(array)
     return pixels.copy() if np.may_share_memory(pixels, array) else pixels
-
-
-def _failing(reason: str) -> Callable[[], NDArray[np.uint8]]:
-    """The pixels of what is no image, or a bad one: asking for them raises ValueError."""
-
-    def pixels() -> NDArray[np.uint8]:
-        raise ValueError(reason)
-
-    return pixels
 
 
 def _read(file: IO[bytes]) -> bytes:
@@ -97,19 +96,16 @@ def _read(file: IO[bytes]) -> bytes:
 def _file_or_folder(path: Path) -> NamedImage:
     """What a program names, which may be no path at all."""
     if not is_text(str(path)):
-        return NamedImage(ascii(str(path))[1:-1], _failing(NO_TEXT))
+        return image_without_a_name(str(path))
     if re.match("https?:/", str(path)):
-        return NamedImage(str(path), _failing("is an address; download it first"))
+        return unreadable_image(str(path), "is an address; download it first")
     try:
-        return _folder(path) if os.path.isdir(path) else image_file(path)
+        if not os.path.isdir(path):
+            return image_file(path)
     except (OSError, RuntimeError, ValueError) as error:  # as a loop of links
-        return NamedImage(str(path), _failing(f"cannot be read ({error})"))
-
-
-def _folder(path: Path) -> NamedImage:
-    """A folder, which is no image."""
+        return unreadable_image(str(path), f"cannot be read ({error})")
     reason = f"is a folder; give the images in it, as sorted(Path({str(path)!r}).rglob('*.jpg'))"
-    return NamedImage(str(path), _failing(reason))
+    return unreadable_image(str(path), reason)
 
 
 _CLASSES_AND_IMAGES = "classes in of_class: {}, images: {}; give a class for each"

@@ -4,10 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fastwsol.formats.labelled_images import Images, LabelledImage, LabelledObject, Listed, Skipped
+from fastwsol.formats.labelled_images import Images, LabelledImage, LabelledObject, Listed, Skipped, empty_mask
 from fastwsol.prediction.predictions import Prediction, ScoredBox
 from fastwsol.prediction.user_images import NamedImage
 
@@ -44,7 +41,7 @@ def _labelled(prediction: Prediction, label_of: dict[str, int]) -> LabelledImage
         label=label_of[prediction.classes[0].wnid],
         probabilities=prediction.probabilities,
         listed=tuple(Listed(label_of[each.wnid], each.probability) for each in prediction.classes),
-        mask=None if prediction.boxes else partial(_nothing, prediction.height, prediction.width),
+        mask=None if prediction.boxes else partial(empty_mask, prediction.height, prediction.width),
     )
 
 
@@ -54,7 +51,3 @@ def _object(prediction: Prediction, box: ScoredBox, label: int) -> LabelledObjec
     signals = None if box.signals is None else box.signals._asdict()
     mask = partial(prediction.mask, box)
     return LabelledObject(label, edges, score=box.score, probability=box.probability, mask=mask, signals=signals)
-
-
-def _nothing(height: int, width: int) -> NDArray[np.uint8]:
-    return np.zeros((height, width), np.uint8)

@@ -95,7 +95,7 @@ def find_images(places: Iterable[Path], follow_links: bool = False, relative_to:
                 for path, stamp in paths.items()
             ]
             images += [
-                replace(_without_a_name(before + path), folders=(*path.split("/")[:-1], *itself))
+                replace(image_without_a_name(before + path), folders=(*path.split("/")[:-1], *itself))
                 for path in sorted(unnameable)
             ]
             passed_over += others
@@ -103,7 +103,7 @@ def find_images(places: Iterable[Path], follow_links: bool = False, relative_to:
         elif is_text(str(place)):
             images.append(replace(image_file(place), name=name))
         else:
-            images.append(replace(_without_a_name(name), folders=(_folder_of(place),)))
+            images.append(replace(image_without_a_name(name), folders=(_folder_of(place),)))
     notes = [
         f"{number_of(count, 'other file')} in the folders passed over, {why}" for why, count in passed_over.items()
     ]
@@ -142,13 +142,18 @@ def image_file(path: Path) -> NamedImage:
     return replace(image, folders=(_folder_of(path),), stamp=stamp)
 
 
-def _without_a_name(name: str) -> NamedImage:
-    """An image that no file of results could name: it is skipped, under its name with what is no text escaped."""
+def unreadable_image(name: str, reason: str) -> NamedImage:
+    """What is no image, or a bad one: it is skipped, with the reason."""
 
     def pixels() -> NDArray[np.uint8]:
-        raise ValueError(NO_TEXT)
+        raise ValueError(reason)
 
-    return NamedImage(ascii(name)[1:-1], pixels)
+    return NamedImage(name, pixels)
+
+
+def image_without_a_name(name: str) -> NamedImage:
+    """An image that no file of results could name: it is skipped, under its name with what is no text escaped."""
+    return unreadable_image(ascii(name)[1:-1], NO_TEXT)
 
 
 def _in_tree(name: str, tree: Tree, path: str) -> NamedImage:

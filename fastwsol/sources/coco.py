@@ -33,7 +33,7 @@ from fastwsol.sources.coco_json import (
     read_coco,
     unjudged_images,
 )
-from fastwsol.sources.mask_images import encode_mask
+from fastwsol.sources.encode import as_png
 from fastwsol.sources.names import Names
 from fastwsol.sources.of_objects import AnnotatedObject, DetectionSet, ImageOfObjects
 from fastwsol.sources.segmentations import pixels_of
@@ -339,7 +339,7 @@ class _CocoMasks:
                         raise BadFile(str(error)) from None
                     if pixels is not None:
                         mask[pixels] = value
-        return encode_mask(mask)
+        return as_png(mask)
 
     def stamp(self, name: str) -> str:
         """Another text when a segmentation was changed."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fastwsol.sources import heif
+from fastwsol.sources.encode import as_png
 from fastwsol.sources.jpeg_markers import JPEG_START, JpegFacts, read_markers
 from fastwsol.sources.orientation import orientation, turned
 from fastwsol.sources.png_chunks import PNG_START, without_texts
@@ -150,13 +151,6 @@ def _encode(pixels: NDArray[np.uint8], lossy: bool) -> bytes:
     if lossy:
         return simplejpeg.encode_jpeg(pixels, _JPEG_QUALITY, "RGB", "444")
     return as_png(pixels)
-
-
-def as_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Pixels [H, W, 3] as a PNG."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def decode(image: bytes, min_side: int = MIN_SIDE) -> NDArray[np.uint8]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources.annotated import MAX_FILE_BYTES, images_below
-from fastwsol.sources.mask_images import encode_mask, joined_mask, mask_paths, read_region
+from fastwsol.sources.encode import as_png
+from fastwsol.sources.mask_images import joined_mask, mask_paths, read_region
 from fastwsol.sources.tree import BadFile, Tree, open_tree
 
 _NAMED_ALIKE = "name each mask like its image, with .png behind the whole name"
@@ -96,7 +97,7 @@ class BenchmarkMasks:
         """The mask of the image `name`, as one PNG. Raises BadFile."""
         of_image = self._regions[name]
         objects, ignored = ([self._region(file) for file in files] for files in (of_image.objects, of_image.ignored))
-        return encode_mask(joined_mask(objects, ignored))
+        return as_png(joined_mask(objects, ignored))
 
     def _region(self, file: str) -> NDArray[np.bool_]:
         try:

@@ -67,13 +67,6 @@ def _grey_pixels(content: bytes, size: tuple[int, int] | None) -> NDArray[np.uin
         raise BadFile(f"cannot be read as a mask ({reason})") from None
 
 
-def encode_mask(pixels: NDArray[np.uint8]) -> bytes:
-    """A mask [H, W] as PNG."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")  # optimize=True takes three times as long, and spares half a kilobyte
-    return file.getvalue()
-
-
 def at_benchmark_side(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A mask [H, W] at `BENCHMARK_SIDE` pixels a side, by nearest neighbour as the benchmark's code does it: each takes
     the pixel that its corner lies in.

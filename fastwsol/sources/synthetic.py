@@ -10,7 +10,6 @@ classes, changes none that are there.
 """
 
 import hashlib
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from PIL import Image
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources import SYNTHETIC, Class, Fault, Record
+from fastwsol.sources.encode import encoded
 
 IMAGE_SIZE = 64
 """Pixels a side, Tiny ImageNet's."""
@@ -153,9 +153,7 @@ def draw_object(seed: np.random.SeedSequence, label: int) -> Scene:
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
     """`pixels` as a JPEG file."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=JPEG_QUALITY)
-    return file.getvalue()
+    return encoded(Image.fromarray(pixels), "JPEG", quality=JPEG_QUALITY)
 
 
 def _background(rng: np.random.Generator) -> NDArray[np.float64]:

@@ -41,7 +41,7 @@ from fastwsol.sources.annotated import (
     read_text,
 )
 from fastwsol.sources.boxes import CORRECT, Box, box_of, size_of
-from fastwsol.sources.mask_images import encode_mask
+from fastwsol.sources.encode import as_png
 from fastwsol.sources.names import Names
 from fastwsol.sources.of_objects import AnnotatedObject, DetectionSet, ImageOfObjects
 from fastwsol.sources.splits import SPLIT_CALLED, TEST, ValChoice, splits_of_folders
@@ -386,7 +386,7 @@ class _VocMasks:
             raise BadFile(f"{self.where(name)} cannot be read ({error})") from None
         mask = np.isin(numbers, self._wanted[name]).astype(np.uint8) * OBJECT
         mask[numbers == VOID] = IGNORED
-        return encode_mask(mask)
+        return as_png(mask)
 
     def stamp(self, name: str) -> str:
         """Another text when the file, or what is taken of it, was changed."""

@@ -19,7 +19,7 @@ from fastwsol.host.errors import UserError
 from fastwsol.host.words import first_few, number_of
 from fastwsol.sources.annotated import read_text
 from fastwsol.sources.boxes import CORRECT, Box
-from fastwsol.sources.mask_images import encode_mask
+from fastwsol.sources.encode import as_png
 from fastwsol.sources.segmentations import pixels_of
 from fastwsol.sources.tree import BadFile, Tree
 from kernels.pixels import OBJECT
@@ -158,7 +158,7 @@ class Outlines:
                 raise BadFile(str(error)) from None
             assert pixels is not None
             mask[pixels] = OBJECT
-        return encode_mask(mask)
+        return as_png(mask)
 
     def stamp(self, name: str) -> str:
         """Another text when an outline was changed."""

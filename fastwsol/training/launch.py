@@ -30,7 +30,7 @@ class Launch(DataFlags):
     """what a backbone of timm starts from. pretrained: its published weights, of an installed package or by timm's
     download; a .safetensors or .pth file; none: drawn weights"""
     features: OptionalPath = None
-    """folder for the features of a frozen part; default: `features` beside the shards"""
+    """folder for the features of a frozen part; default: `features` in the shards' folder"""
     shards: Path = DEFAULT_SHARDS
     """folder that pack.py wrote"""
     step: AskedMode = "auto"
@@ -53,7 +53,7 @@ class Launch(DataFlags):
     """minutes between two checkpoints; 0: after every step"""
     log: LogConfig = field(default_factory=LogConfig)
     tensorboard: bool = False
-    """also write the run's curves for TensorBoard, into the folder tensorboard of the run's"""
+    """also write the run's curves for TensorBoard, into RUN/tensorboard"""
 
     def __post_init__(self) -> None:
         if not self.checkpoint_minutes >= 0:
@@ -72,8 +72,8 @@ class OneRun(Launch):
     """folder of an earlier run, whose classifier is taken as it is and a mask head trained behind it; flags that are
     left out are that run's"""
     resume: Resume = "auto"
-    """auto: continue this run, or print its report where it is finished; never: refuse to; require: refuse to begin
-    anew"""
+    """auto: continue this run, or print its report where it is finished; never: refuse where it is there already;
+    require: refuse where there is nothing to continue"""
 
 
 def run_folder(config: Config, launch: OneRun) -> Path:

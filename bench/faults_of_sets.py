@@ -1,11 +1,11 @@
-"""What is wrong with a set of frames of clips: one clip in both splits, bars, and boxes painted into pictures.
+"""What is wrong with sets of photographs: one scene in both splits, bars, and boxes painted into pictures.
 
-    python bench/frames_of_clips.py --source SET --out FILE
+    python bench/faults_of_sets.py --sources SET SET --out FILE
 
-SET has `train/CLASS/` and `val/CLASS/`, and `boxes.csv`. Two frames are alike where their grey pixels at 24 x 24
-correlate above 0.8; how often frames of other classes do says what of that is chance. A bar is a run of rows or columns
-at an edge whose pixels differ by 8 levels at most. A picture has a painted box where more than one pixel in a hundred
-is pure green.
+A SET has `train/CLASS/` and `val/CLASS/`, and `boxes.csv`. Two images are alike where their thumbnails correlate by
+0.8, or 0.9, and more (`fastwsol.dataset.near_copies`); how often images of other classes do says what of that is
+chance. A bar is a run of rows or columns at an edge whose pixels differ by 8 levels at most. A picture has a painted
+box where more than one pixel in a hundred is pure green.
 """
 
 import csv
@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fastwsol.dataset.near_copies import thumbnail
 from fastwsol.host.command_line import parse_flags, run_command
 from fastwsol.host.environment import environment
 from fastwsol.host.files import write_json
 from fastwsol.host.places import require_new
 
-SIDE, ALIKE = 24, 0.8
+ALIKE = (0.8, 0.9)
 MOST_LEVELS = 8
 LEAST_GREEN = 0.01
 
@@ -33,25 +34,35 @@ LEAST_GREEN = 0.01
 class Flags:
     """The command line."""
 
-    source: Path
-    """folder with train, val and boxes.csv"""
+    sources: tuple[Path, ...]
+    """folders with train, val and boxes.csv"""
     out: Path
     """JSON file to write; one that is there is not replaced"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Look at all frames, print what was found, and write the file."""
-    flags = parse_flags(Flags, arguments, "bench/frames_of_clips.py", "What is wrong with a set of frames of clips.")
+    """Look at all images, print what was found, and write the file."""
+    flags = parse_flags(Flags, arguments, "bench/faults_of_sets.py", "What is wrong with sets of photographs.")
     require_new("--out", flags.out)
-    with (flags.source / "boxes.csv").open() as file:
+    found = {source.name: faults_of(source) for source in flags.sources}
+    for name, of_set in found.items():
+        for what, each in of_set.items():
+            print(f"{name}, {what}: {each}")
+    write_json(flags.out, {"sets": found, **environment()})
+    return 0
+
+
+def faults_of(source: Path) -> dict[str, Any]:
+    """What is wrong with a set."""
+    with (source / "boxes.csv").open() as file:
         boxed = {row["name"] for row in csv.DictReader(file)}
-    frames = {split: sorted((flags.source / split).glob("*/*")) for split in ("train", "val")}
-    names = {split: [path.relative_to(flags.source).as_posix() for path in of] for split, of in frames.items()}
+    frames = {split: sorted((source / split).glob("*/*")) for split in ("train", "val")}
+    names = {split: [path.relative_to(source).as_posix() for path in of] for split, of in frames.items()}
     pixels = {split: [np.asarray(Image.open(path).convert("RGB")) for path in of] for split, of in frames.items()}
     labels = {split: np.array([path.parent.name for path in of]) for split, of in frames.items()}
-    small = {split: np.stack([_small(path) for path in of]) for split, of in frames.items()}
+    small = {split: np.stack([thumbnail(path.read_bytes()) for path in of]) for split, of in frames.items()}
     of_val = np.array([name in boxed for name in names["val"]])
-    found: dict[str, Any] = {
+    return {
         "frames": {"train": len(names["train"]), "val": len(names["val"]), "val_with_box": int(of_val.sum())},
         "painted": {
             "train": sum(map(_is_painted, pixels["train"])),
@@ -71,17 +82,6 @@ def main(arguments: Sequence[str]) -> int:
             small["train"], labels["train"], small["train"], labels["train"], own=True
         ),
     }
-    for name, each in found.items():
-        print(f"{name}: {each}")
-    write_json(flags.out, found | environment())
-    return 0
-
-
-def _small(path: Path) -> NDArray[np.float64]:
-    """A frame as SIDE x SIDE grey pixels with mean 0 and norm 1."""
-    grey = np.asarray(Image.open(path).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), np.float64).ravel()
-    grey -= grey.mean()
-    return grey / max(float(np.linalg.norm(grey)), 1e-9)
 
 
 def _is_painted(pixels: NDArray[np.uint8]) -> bool:
@@ -100,20 +100,26 @@ def _bar(pixels: NDArray[np.uint8]) -> float:
 
 
 def _alike(
-    frames: NDArray[np.float64],
+    images: NDArray[np.float32],
     classes: NDArray[Any],
-    others: NDArray[np.float64],
+    others: NDArray[np.float32],
     theirs: NDArray[Any],
     own: bool = False,
-) -> dict[str, int]:
-    """How many frames have one among the others that is alike, of their class and of another. own: both are the same
-    frames.
+) -> dict[str, dict[str, int]]:
+    """How many images have one among the others that is alike, of their class and of another, by the least correlation.
+    own: both are the same images.
     """
-    like = frames @ others.T > ALIKE
+    correlations = images @ others.T
     if own:
-        np.fill_diagonal(like, False)
+        np.fill_diagonal(correlations, 0)
     same = classes[:, None] == theirs[None]
-    return {"of_their_class": int((like & same).any(1).sum()), "of_another": int((like & ~same).any(1).sum())}
+    return {
+        str(least): {
+            "of_their_class": int(((correlations >= least) & same).any(1).sum()),
+            "of_another": int(((correlations >= least) & ~same).any(1).sum()),
+        }
+        for least in ALIKE
+    }
 
 
 if __name__ == "__main__":
