@@ -20,7 +20,7 @@ COMMANDS = {
     },
     "from a network to boxes": {
         "python -m fastwsol.predict RUN IMAGES --out FILE": "boxes and masks for images that nobody has labelled",
-        "python -m fastwsol.review FILE --images DIR": "a page to accept, mend and reject predictions with",
+        "python -m fastwsol.review FILE --images DIR": "a page to accept, correct and reject predictions with",
         "python -m fastwsol.export RUN --onnx FILE": "the network as a graph for other programs",
         "python -m fastwsol.convert PREDICTIONS --out FILE": "predictions, or a packed set, in another tool's form",
     },

@@ -1,5 +1,5 @@
 "use strict";
-// The page of `python -m fastwsol.review`: images one by one, each with its boxes, to accept, mend or reject.
+// The page of `python -m fastwsol.review`: images one by one, each with its boxes, to accept, correct or reject.
 const data = JSON.parse(document.getElementById("data").textContent);
 const el = (id) => document.getElementById(id);
 const STORE = "fastwsol-review-" + data.key;
