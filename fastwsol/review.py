@@ -1,6 +1,6 @@
 """python -m fastwsol.review PREDICTIONS --images FOLDER --out review.html: one page to look predictions through with.
 
-The page needs no server and no network: each image with its boxes and masks, to accept, correct or reject by the keyboard.
+The page needs no server and no network: each image with its boxes and masks, to accept, correct or reject by keys.
 First comes a random sample, whose size is fixed here, so that the share that is accepted has an honest interval; then
 the images that the network is least certain of. It exports what was done as COCO's JSON, which
 `python -m fastwsol.evaluate --predictions FILE --reviewed FILE` counts and `pack --layout coco` packs.
