@@ -64,7 +64,9 @@ def test_what_was_recorded_is_what_the_queue_asks_for_now(tmp_path, capsys):
     assert len(names & before) == 19
 
 
-def test_before_what_is_timed_a_short_training_counts_nowhere(synthetic_shards, tmp_path, capsys):
+def test_before_what_is_timed_a_short_training_counts_nowhere(synthetic_shards, tmp_path, capsys, full):
+    if not full:
+        pytest.skip("trains twice, for what is timed on a GPU alone; add --full")
     asked = ("--shards", str(synthetic_shards), "--runs", str(tmp_path / "runs"), "--dry-run", "--only", "record")
     assert run("--out", str(tmp_path / "out"), *asked) == 0
     said = capsys.readouterr().out

@@ -15,6 +15,7 @@ from fastwsol.dataset.shards import Shards, Split
 from fastwsol.host.limits import usable_cores
 from fastwsol.host.ticker import image_ticker
 from fastwsol.host.words import first_few, number_of
+from fastwsol.sources.decode import decode
 
 MOST_IMAGES = 20_000
 """Of a set in which they are looked for: every image is decoded once more, small, and compared with each of train."""
@@ -109,10 +110,13 @@ def thumbnail(image: bytes) -> NDArray[np.float32]:
     """An encoded image in grey at 24 x 24, with mean 0 and norm 1 (of one level alone: 0): float32 [24 * 24]. The
     product of two is how far they correlate.
     """
-    with Image.open(io.BytesIO(image)) as opened:
-        opened.draft("L", _DRAFT)
-        grey = opened.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    levels = np.asarray(grey, np.float32).ravel()
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            opened.draft("L", _DRAFT)
+            grey = opened.convert("L")
+    except Exception:  # of what Pillow stumbles over where packing, which has decoded it, did not
+        grey = Image.fromarray(decode(image)).convert("L")
+    levels = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float32).ravel()
     levels = levels - levels.mean()
     norm = float(np.linalg.norm(levels))
     return levels / norm if norm > 1 else np.zeros_like(levels)

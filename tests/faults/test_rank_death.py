@@ -119,7 +119,9 @@ def test_without_a_restart_all_end_soon(
     unbroken: dict[int, Path], synthetic_shards: Path, tmp_path: Path, tally: Tally, full: bool
 ) -> None:
     """And the same command goes on where they were."""
-    for world, rank, step in DEATHS[1::3] if full else SOME_DEATHS[:1]:
+    if not full:
+        pytest.skip("one that dies is started again, which others do not outlive either; add --full")
+    for world, rank, step in DEATHS[1::3]:
         count = tally.of(PROMISE, f"SIGKILL of one of {world} processes: all end within {SECONDS} s, and can go on")
         run = tmp_path / f"{world}-{rank}-{step}"
         flags = training_flags(synthetic_shards, run)
