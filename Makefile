@@ -41,11 +41,11 @@ kernels/__pycache__/compiled: .venv/installed $(wildcard kernels/*.py)
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/compile_kernels.py
 	touch $@
 
-# Three workers, each a file at a time: on two cores one of them mostly waits for a disk or a process. Their threads wait
+# Four workers, each a file at a time: on two cores two of them mostly wait for a disk or a process. Their threads wait
 # asleep, since spinning would keep the others' cores busy. The longest files come first (tests/conftest.py), so that no
 # worker begins one when the others are done.
 test: setup kernels/__pycache__/compiled
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(if $(REAL_DATA),--real-data=$(REAL_DATA))
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(if $(REAL_DATA),--real-data=$(REAL_DATA))
 
 # The full number of faults, for an hour or two; what became of them is written to bench/results/faults.md.
 faults: setup

@@ -17,8 +17,8 @@ from fastwsol.dataset.shards import open_shards
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
-FEWER_STEPS = ["--epochs", "10", "--head-steps", "50"]
-"""A fourth of what the page's command does: enough for boxes, though not for good ones."""
+FEWER_STEPS = ["--epochs", "6", "--head-steps", "20"]
+"""A tenth of what the page's command does: enough for boxes, though not for good ones."""
 
 
 def steps() -> list[list[str]]:
