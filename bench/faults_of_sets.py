@@ -72,9 +72,7 @@ def faults_of(source: Path) -> dict[str, Any]:
             ),
         },
         "with_a_bar": {split: sum(_bar(each) > 0 for each in of) for split, of in pixels.items()},
-        "mean_bar_of_those": {
-            split: float(np.mean([bar for each in of if (bar := _bar(each)) > 0])) for split, of in pixels.items()
-        },
+        "mean_bar": {split: float(np.mean([_bar(each) for each in of])) for split, of in pixels.items()},
         "val_with_box_alike_to_train": _alike(
             small["val"][of_val], labels["val"][of_val], small["train"], labels["train"]
         ),
@@ -91,12 +89,13 @@ def _is_painted(pixels: NDArray[np.uint8]) -> bool:
 
 def _bar(pixels: NDArray[np.uint8]) -> float:
     """The thickest bar at an edge, as a share of the side; 0 where it is below 3 pixels."""
-    thickest = 0
+    thickest = 0.0
     for turned in (pixels, pixels[::-1], pixels.transpose(1, 0, 2), pixels.transpose(1, 0, 2)[::-1]):
         of_rows = turned.reshape(len(turned), -1, 3)
         flat = (of_rows.max(1).astype(int) - of_rows.min(1)).max(1) <= MOST_LEVELS
-        thickest = max(thickest, len(flat) if flat.all() else int(flat.argmin()))
-    return thickest / len(pixels) if thickest >= 3 else 0.0
+        rows = len(flat) if flat.all() else int(flat.argmin())
+        thickest = max(thickest, rows / len(flat) if rows >= 3 else 0.0)
+    return thickest
 
 
 def _alike(

@@ -10,10 +10,10 @@ if __name__ == "__main__":  # before the imports, which take seconds
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 import numpy as np
 
@@ -121,6 +121,7 @@ def main(arguments: Sequence[str]) -> int:
             print(plain(note))
         if (used := source.boxes_used) > packed:
             print(f"of the boxes used, {used - packed:,} of images that were set aside are not packed")
+        _print_copies(NearCopies(open_shards(flags.out, verify=False)), flags.out / NEAR_COPIES_NAME)
     except (KeyboardInterrupt, BrokenPipeError) as end:
         if isinstance(end, BrokenPipeError):
             drop_output()
@@ -253,15 +254,17 @@ def _notes_of_unequal_classes(shards: Shards) -> list[str]:
     return notes
 
 
-def _listed_in(file: Path, listed: Sequence[Mapping[str, Any]]) -> str:
-    """Where images are listed, in words, once they are; empty where there is none."""
-    if not listed:
-        return ""
-    try:
-        write_json(file, listed)
-    except OSError as error:  # the set is whole all the same
-        return f"; they could not be listed in {file} ({error.strerror})"
-    return f"; all are in {file}"
+def _print_copies(copies: Copies | NearCopies, file: Path) -> None:
+    """Say how many there are, and list them in a file."""
+    where = ""
+    if copies.listed:
+        try:
+            write_json(file, copies.listed)
+            where = f"; all are in {file}"
+        except OSError as error:  # the set is whole all the same
+            where = f"; they could not be listed in {file} ({error.strerror})"
+    if copies.note:
+        print(copies.note + where)
 
 
 def _print_contents(out: Path) -> int:
@@ -271,9 +274,7 @@ def _print_contents(out: Path) -> int:
         print(f"no image of {first_few(wnids, 3)} is in {name}: nothing is measured there on such a class")
     for note in _notes_of_unequal_classes(shards):
         print(note)
-    for file, copies in ((out / COPIES_NAME, Copies(shards)), (out / NEAR_COPIES_NAME, NearCopies(shards))):
-        if copies.note:
-            print(copies.note + _listed_in(file, copies.listed))
+    _print_copies(Copies(shards), out / COPIES_NAME)
     splits = shards.splits.values()
     with_boxes = {name: int((np.diff(each.box_offsets) > 0).sum()) for name, each in shards.splits.items()}
     of_each = ", ".join(f"{with_boxes[name]:,} of {len(each):,} in {name}" for name, each in shards.splits.items())

@@ -23,7 +23,7 @@ from fastwsol.host.command_line import run_command
 from fastwsol.host.errors import UserError
 from fastwsol.sources.boxes_file import read_boxes
 from fastwsol.sources.imagefolder import ImageFolder
-from fastwsol.sources.names import Names
+from fastwsol.sources.names import Names, own_names
 
 WIDTH, HEIGHT = 96, 80
 CLASSES = ("café", "dog")
@@ -524,20 +524,61 @@ def test_an_end_of_several_parts_is_found_among_images_of_one_name() -> None:
     assert names.by_end("n007/0.jpg") == []
 
 
-@pytest.mark.parametrize("named", ["/data/local-files/?d=photos/{}", "mine/photos/{}", "images/0a1b2c3d-{end}"])
-def test_names_come_back_from_a_labelling_tool(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], named: str
-) -> None:
+def boxes_by_path(photos: Path, file: Path, content: dict, of_more: bool = False) -> dict[str, list[float]]:
+    """The x0 of each image's boxes. photos: the images' folder."""
+    paths = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
+    file.write_text(json.dumps(content))
+    found = read_boxes(file, paths, {path: path.split("/")[-2] for path in paths}, CLASSES, of_more)
+    return {path: [box.box[0] for box in image.boxes] for path, image in found.of_image.items()}
+
+
+def renamed(named: str) -> dict[str, Any]:
+    """A box an image, each at another x; the names as another tool gives them."""
     content = good()
     for each in content["images"]:
         each["file_name"] = named.format(each["file_name"], end=each["file_name"].split("/")[1])
-    (tmp_path / "boxes.json").write_text(json.dumps(content))
-    found = read_boxes(tmp_path / "boxes.json", NAMES, {name: name.split("/")[0] for name in NAMES}, CLASSES)
-    assert found.used == len(NAMES)
-    assert {*found.of_image} == {*NAMES}
+    set_all(content, "annotations", bbox=lambda each: [each["image_id"], 20, 40, 30])
+    return content
+
+
+TOOLS_NAMES = ["/data/local-files/?d=photos/{}", "mine/photos/{}", "images/0a1b2c3d-{end}"]
+
+
+@pytest.mark.parametrize("named", TOOLS_NAMES)
+def test_names_come_back_from_a_labelling_tool(photos: Path, tmp_path: Path, capsys, named: str) -> None:
+    found = boxes_by_path(photos, tmp_path / "boxes.json", renamed(named))
+    assert found == {name: [k] for k, name in enumerate(NAMES)}
     assert capsys.readouterr().out.count("the names of its images are taken without") == 1
-    content["images"].append({"id": 77, "file_name": named.format("dog/none.jpg", end="none.jpg")})
+
+
+@pytest.mark.parametrize("named", TOOLS_NAMES)
+@pytest.mark.parametrize("more", ["none.jpg", "dog0.JPG"])
+def test_where_not_all_are_known_nothing_is_taken_away(photos: Path, tmp_path: Path, named: str, more: str) -> None:
+    """It may be of other images, some of which are called alike."""
+    content = renamed(named)
+    content["images"].append({"id": 77, "file_name": named.format(f"dog/{more}", end=more)})
     content["annotations"].append({"id": 77, "image_id": 77, "category_id": 2, "bbox": [*BOX]})
-    (tmp_path / "boxes.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"annotation 6 .*'.*none.jpg' is no image of the source"):
-        read_boxes(tmp_path / "boxes.json", NAMES, {name: name.split("/")[0] for name in NAMES}, CLASSES)
+    with pytest.raises(UserError, match=r"annotation 0 .* is no image of the source"):
+        boxes_by_path(photos, tmp_path / "boxes.json", content)
+    assert boxes_by_path(photos, tmp_path / "boxes.json", content, of_more=True) == {}
+
+
+def test_boxes_of_another_class_or_split_are_not_taken_for_these_images(tmp_path: Path) -> None:
+    paths = ["1.jpg", "2.jpg"]
+    for folder in ("dog", "photos/dog", "train", "photos/val"):
+        theirs = [f"{folder}/{path}" for path in paths]
+        assert own_names(theirs, Names(paths), {"dog"}) is None
+        assert own_names([f"photos/{path}" for path in paths], Names(paths), {"dog"}) is not None
+
+
+def test_dates_before_names_are_no_uploads() -> None:
+    known = Names(["cat/20240115-001.jpg", "cat/20240115-002.jpg", "dog/001.jpg", "dog/002.jpg"])
+    own = own_names(["x/cat/20240115-001.jpg", "x/cat/20240115-002.jpg"], known, {"cat"})
+    assert own is not None
+    assert own.of["x/cat/20240115-001.jpg"] == "cat/20240115-001.jpg"
+    assert own_names(["20240115-001.jpg", "20240115-002.jpg"], known, {"cat"}) is None, "they are known by their end"
+
+
+def test_a_name_that_is_known_by_its_end_keeps_its_folders() -> None:
+    known = Names(["cat/1.jpg", "cat/2.jpg", "old/photos/cat/2.jpg"])
+    assert own_names(["photos/cat/1.jpg", "photos/cat/2.jpg"], known, set()) is None

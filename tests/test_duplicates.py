@@ -1,7 +1,9 @@
 """Copies in a packed set are found and told, whatever lies between them."""
 
+import dataclasses
 import io
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ from PIL import Image
 from fastwsol import pack as pack_command
 from fastwsol.dataset import near_copies
 from fastwsol.dataset.duplicates import Copies, copies_in
-from fastwsol.dataset.shards import open_shards
+from fastwsol.dataset.shards import Split, open_shards
 from fastwsol.host.command_line import run_command
+from fastwsol.host.limits import usable_cores
 
 
 def packed(root: Path, files: dict[str, bytes]) -> Path:
@@ -110,11 +113,12 @@ def test_images_that_look_like_one_of_train_are_named(tmp_path: Path, capsys: py
         "val/cat/copy.jpg": encoded(scene),
         "val/dog/b.jpg": encoded(smooth_scene(4)),
         "val/dog/c.jpg": encoded((other * 0.8).astype(np.uint8)),
+        "val/dog/half.jpg": encoded((other * 0.6 + smooth_scene(5) * 0.4).astype(np.uint8)),
         "val/dog/plain.jpg": encoded(np.full_like(other, 90)),
     }
     out = packed(tmp_path, files)
     assert (
-        "2 images look like one of train, as shots of one scene do, so that results on it may be too good: "
+        "2 images look like one of train, and may be shots of one scene, so that results may be too good: "
         "val/cat/a.jpg like train/cat/0.jpg, val/dog/c.jpg like train/dog/2.png; all are in "
         f"{out / 'near-copies.json'}"
     ) in capsys.readouterr().out
@@ -124,6 +128,56 @@ def test_images_that_look_like_one_of_train_are_named(tmp_path: Path, capsys: py
         ("val/dog/c.jpg", "train/dog/2.png", "val"),
     ]
     assert all(0.9 <= each["correlation"] <= 1 for each in listed)
+
+
+def test_a_set_without_val_or_with_few_images_has_none(tmp_path: Path) -> None:
+    files = {f"train/{name}/{k}.jpg": encoded(smooth_scene(1)) for name in "ab" for k in range(3)}
+    shards = open_shards(packed(tmp_path, files | {"val/a/0.jpg": encoded(smooth_scene(7))}))
+    assert near_copies.near_copies(shards) == []
+    for name in ("val", "train"):
+        none = np.arange(0)
+        some = dataclasses.replace(shards, splits=shards.splits | {name: shards.splits[name].subset(name, none)})
+        assert near_copies.near_copies(some) == []
+
+
+def test_images_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred large ones would not fit into memory together."""
+    places = [f"{split}/{name}/{k}.jpg" for split in SPLITS for name in "ab" for k in range(50)]
+    files = {name: noise_jpeg(seed) for seed, name in enumerate(places)}
+    shards = open_shards(packed(tmp_path, files))
+    held, most = 0, 0
+
+    def counted(image: bytes) -> np.ndarray:
+        nonlocal held, most
+        time.sleep(0.001)
+        held -= 1
+        return thumbnail(image)
+
+    def image(self: Split, row: int) -> bytes:
+        nonlocal held, most
+        held += 1
+        most = max(most, held)
+        return read(self, row)
+
+    thumbnail, read = near_copies.thumbnail, Split.image
+    monkeypatch.setattr(near_copies, "thumbnail", counted)
+    monkeypatch.setattr(Split, "image", image)
+    near_copies.near_copies(shards)
+    assert most <= 2 * usable_cores()
+
+
+def test_what_pillow_cannot_read_small_is_decoded_as_for_packing(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = encoded(smooth_scene(1), "PNG")
+    expected = near_copies.thumbnail(image)
+    opened = Image.open
+
+    def refuses(file: io.BytesIO, formats: object = None) -> Image.Image:
+        if formats is None:
+            raise OSError("not today")
+        return opened(file, formats=formats)
+
+    monkeypatch.setattr(Image, "open", refuses)
+    np.testing.assert_allclose(near_copies.thumbnail(image), expected, atol=1e-6)
 
 
 def test_of_a_large_set_it_is_said_that_they_were_not_looked_for(tmp_path, monkeypatch, capsys) -> None:

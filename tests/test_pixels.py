@@ -273,6 +273,27 @@ def test_the_same_masks_of_other_images_have_another_digest() -> None:
     assert digest_of_masks({0: b"one", 1: b"other"}) == digest_of_masks({1: b"other", 0: b"one"})
 
 
+def test_other_masks_of_the_same_images_have_another_digest(folder: Path) -> None:
+    truths = Truths(
+        np.array([50], np.int32), np.array([40], np.int32), np.zeros((0, 4), np.float32), np.zeros(2, np.int64)
+    )
+    images = EvaluatedImages(["a/0.jpg"], truths, None, None, [])
+    masks = find_masks(folder / "masks", images.names, truths)
+
+    class Turned:
+        rows = masks.rows
+
+        def read(self, rows):
+            return masks.read(rows)[:, ::-1].copy()
+
+    maps = {"maps": NetworkMaps(np.eye(7, dtype=np.float32)[None], 224)}
+    first, second = (
+        measure_pixels(maps, {"maps": 0.5}, images, each, fixed_masks(None), wsoleval=False).digest
+        for each in (masks, Turned())
+    )
+    assert first != second
+
+
 def fixed_numbers(region: NDArray, *masks: NDArray) -> tuple[float, float]:
     counts = FixedCounts([FixedMask("best-box", region, "here")])
     counts.add(np.stack(masks))

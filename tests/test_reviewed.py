@@ -522,18 +522,26 @@ def test_a_packed_sets_predicted_boxes_are_no_known_ones(predictions: Path, caps
 
 
 @pytest.mark.parametrize(
-    "before",
-    ["/data/local-files/?d=photos/", "../../data/local-files/?d=", "mine/photos/", "images/0a1b2c3d-", "0a1b2c3d-"],
+    ("before", "ours"),
+    [
+        *(("/data/local-files/?d=photos/", ours) for ours in ("", "photos/")),
+        *((before, "") for before in ("../../data/local-files/?d=", "mine/photos/", "images/0a1b2c3d-", "0a1b2c3d-")),
+    ],
 )
 def test_known_boxes_come_back_under_the_names_that_label_studio_gives(
-    predictions: Path, capsys: pytest.CaptureFixture[str], before: str
+    predictions: Path, capsys: pytest.CaptureFixture[str], before: str, ours: str
 ) -> None:
+    """ours: the folder before the names of the predictions."""
     truth = predictions.parent / "truth.json"
     content = json.loads(truth.read_text())
     assert evaluated(predictions, "truth.json", "--out", str(predictions.parent / "own")) == 0
     for each in content["images"]:
         each["file_name"] = before + each["file_name"].replace("photos/", "")
     truth.write_text(json.dumps(content))
+    of_predictions = json.loads(predictions.read_text())
+    for each in of_predictions["images"]:
+        each["file_name"] = ours + each["file_name"]
+    predictions.write_text(json.dumps(of_predictions))
     assert evaluated(predictions, "truth.json", "--out", str(predictions.parent / "theirs")) == 0
     assert "100 images predicted, 100 looked at" in capsys.readouterr().out
     own, theirs = (json.loads((predictions.parent / name / "report.json").read_text()) for name in ("own", "theirs"))

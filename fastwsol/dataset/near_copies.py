@@ -3,7 +3,6 @@ measured on them was in part trained on.
 """
 
 import io
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -44,6 +43,8 @@ def near_copies(shards: Shards) -> list[NearCopy]:
     more, but for copies byte for byte; in order.
     """
     train = shards.splits["train"]
+    if not len(train):
+        return []
     of_train = _thumbnails(train)
     found = []
     for name, split in shards.splits.items():
@@ -87,7 +88,7 @@ class NearCopies:
         pairs = [f"{each['image']} like {each['of_train']}" for each in self.listed]
         looks = number_of(len(pairs), "image looks", "images look")
         return (
-            f"{looks} like one of train, as shots of one scene do, so that results on it may be too good: "
+            f"{looks} like one of train, and may be shots of one scene, so that results may be too good: "
             f"{first_few(pairs, 3)}"
         )
 
@@ -96,14 +97,11 @@ def _thumbnails(split: Split) -> NDArray[np.float32]:
     """The `thumbnail` of each image, float32 [N, 24 * 24]."""
     rows = np.zeros((len(split), _SIDE * _SIDE), np.float32)
     with ThreadPoolExecutor(usable_cores()) as pool, image_ticker(f"likeness in {split.name}", len(split)) as ticker:
-        for row, levels in enumerate(pool.map(thumbnail, _images(split))):
+        # A thread reads its image itself: all of them at once would not fit into memory.
+        for row, levels in enumerate(pool.map(lambda row: thumbnail(split.image(row)), range(len(split)))):
             rows[row] = levels
             ticker.update(row + 1)
     return rows
-
-
-def _images(split: Split) -> Iterator[bytes]:
-    return (split.image(row) for row in range(len(split)))
 
 
 def thumbnail(image: bytes) -> NDArray[np.float32]:

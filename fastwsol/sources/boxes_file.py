@@ -153,7 +153,7 @@ def read_boxes(
         lines = _coco_lines(content, classes)
     else:
         lines = csv_lines(file, text, found, f"--boxes {file}")
-    finder = _Finder(paths, of_more, listed, f"--boxes {file}")
+    finder = _Finder(paths, of_more, listed, classes, f"--boxes {file}")
     for line in lines:
         path = finder.path(line.name, line.where)
         if (why := line.aside or (NO_IMAGE if path is None else None)) is not None:
@@ -220,25 +220,24 @@ def _add(image: ImageBoxes, line: BoxLine, other_class: str | None) -> None:
 class _Finder:
     """Finds the images that the names of a file mean."""
 
-    def __init__(self, paths: Collection[str], of_more: bool, listed: Sequence[str], said: str) -> None:
+    def __init__(
+        self, paths: Collection[str], of_more: bool, listed: Sequence[str], classes: Collection[str], said: str
+    ) -> None:
         """paths: of the images; of_more: whether the file may have boxes of others; listed: the names of all images of
-        the file, where it lists them; said: how messages name it.
+        the file, where it lists them; classes: of the set; said: how messages name the file.
         """
-        self._paths, self._of_more, self._said = paths, of_more, said
+        self._paths, self._of_more = paths, of_more
         self._names = Names(paths)
-        self._own, self._has_told = own_names(listed, self._names), False
+        self._own = own_names(listed, self._names, classes)
+        if self._own is not None:
+            print(f"{said}: {self._own.told}")
         self._like = {_plain(known): known for path in paths for known in (path.rpartition("/")[2], path)}
 
     def path(self, name: str, where: str) -> str | None:
-        """The path of the image of a name; None of no image, where the file may have others. What another tool put
-        before the names of all is taken away, which is told. Raises UserError with `where` it stands.
+        """The path of the image of a name; None of no image, where the file may have others. Raises UserError with
+        `where` it stands.
         """
-        path = self._found(name, where)
-        if path is None and self._own is not None:
-            path = self._found(self._own.of[name], where)
-            if path is not None and not self._has_told:
-                self._has_told = True
-                print(f"{self._said}: the names of its images are taken without {self._own.before} before them")
+        path = self._found(name if self._own is None else self._own.of[name], where)
         if path is None:
             self._refuse_unknown(name, where)
         return path

@@ -34,7 +34,7 @@ from fastwsol.sources.coco_json import (
     unjudged_images,
 )
 from fastwsol.sources.encode import as_png
-from fastwsol.sources.names import Names
+from fastwsol.sources.names import Names, names_of_uploads
 from fastwsol.sources.of_objects import AnnotatedObject, DetectionSet, ImageOfObjects
 from fastwsol.sources.segmentations import pixels_of
 from fastwsol.sources.splits import SPLIT_OR_TEST_CALLED, ValChoice, split_of_words
@@ -273,9 +273,14 @@ def _finder(annotations: _Annotations, stamps: Mapping[str, str]) -> Callable[[s
     is one; else, of a file whose images may lie anywhere, the only path that ends so.
     """
     names, before = Names(stamps), annotations.places
-    listed = Names(image.name.replace("\\", "/") for image in annotations.file.images.values())
+    theirs = [image.name.replace("\\", "/") for image in annotations.file.images.values()]
+    own = names_of_uploads(theirs, names) if annotations.anywhere else None
+    if own is not None:
+        print(f"{annotations.file.path}: {own.told}")
+    listed = Names(theirs if own is None else own.of.values())
 
     def find(name: str) -> tuple[str, Fault | None]:
+        name = name if own is None else own.of[name.replace("\\", "/")]
         plain, there = name.removeprefix("./"), list[str]()
         for spelled in dict.fromkeys((plain, plain.replace("\\", "/"))):  # the other: of another system
             plain = spelled

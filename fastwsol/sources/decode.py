@@ -277,7 +277,8 @@ def pillows_reasons() -> Iterator[None]:
         yield
     except (MemoryError, UnidentifiedImageError):
         raise
-    except Image.DecompressionBombError:  # which Pillow's own limit raises before `check_size` is asked
+    # Pillow's own limit is asked before `check_size` is. (Its warning is raised where warnings are errors.)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"more pixels than {_MOST}") from None
     except Exception as error:  # on damaged data Pillow's decoders let escape what they happen to stumble over
         if isinstance(error, ValueError) and str(error):

@@ -94,15 +94,15 @@ def names_of_both(file: CocoFile, names: Sequence[str]) -> str:
 def image_finder(names: Iterable[str], file: CocoFile, said: str) -> Callable[[str], str | None]:
     """A function from a name in `file` to the image of `names` that it means: the one of that name, else, of a name
     without folders, the only one whose file name it is and that the file does not name itself; None otherwise. Names
-    are alike in either Unicode form. Where another tool put something before all names of the file, and none is one of
-    `names`, it is taken away, which is said.
+    are alike in either Unicode form. What another tool put before all names of the file is taken away, which is said
+    (`own_names`).
 
     The function raises UserError, with `said` for the file, where several images have that file name.
     """
     known, theirs = Names(names), [image.name for image in file.images.values()]
-    found = own_names(theirs, known)
+    found = own_names(theirs, known, {one.name for one in file.categories.values()})
     if found is not None:
-        print(f"{said}: the names of its images are taken without {found.before} before them")
+        print(f"{said}: {found.told}")
     own = found.of if found is not None else {}
     listed = Names(own.get(name, name) for name in theirs)
 

@@ -3,9 +3,11 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
 from typing import NamedTuple
+
+from fastwsol.sources.splits import SPLIT_CALLED
 
 
 class Names:
@@ -44,31 +46,47 @@ class OwnNames(NamedTuple):
     of: dict[str, str]
     before: str
 
+    @property
+    def told(self) -> str:
+        """What to say of them."""
+        return f"the names of its images are taken without {self.before} before them"
 
-def own_names(theirs: Sequence[str], known: Names) -> OwnNames | None:
-    """The names of a file's images without what the tool that wrote it put before all of them: the eight digits that
-    Label Studio gives to uploads, or folders. None where some are `known` as they are, and where nothing is found.
+
+def own_names(theirs: Sequence[str], known: Names, classes: Collection[str]) -> OwnNames | None:
+    """The names of a file's images without what the tool that wrote it put before all of them: folders, or the eight
+    digits that Label Studio gives to uploads. classes: those of the file; a folder that is called as one of them, or as
+    a split, is never taken away, since the file may then be of other images.
+
+    None where an image is known by a name as it is, and where not all are known by those that are left.
     """
-    if any(known.whole(name) is not None for name in theirs):
+    if not theirs or any(_found(name, known) for name in theirs):
         return None
-    if uploads := _names_of_uploads(theirs):
-        return OwnNames(uploads, "the eight digits of uploads")
     levels = zip(*(name.split("/")[:-1] for name in theirs), strict=False)  # as deep as the one that lies highest
     folders = [level[0] for level in takewhile(lambda level: len({*level}) == 1, levels)]
-    for count in range(1, len(folders) + 1):
+    for count, folder in enumerate(folders, 1):
+        if folder in classes or folder in SPLIT_CALLED:
+            break
         before = "/".join(folders[:count]) + "/"
         own = {name: name.removeprefix(before) for name in theirs}
-        if any(known.whole(name) is not None for name in own.values()):
+        if all(known.whole(name) is not None for name in own.values()):
             return OwnNames(own, repr(before))
-    return None
+    return names_of_uploads(theirs, known)
 
 
-def _names_of_uploads(names: Sequence[str]) -> dict[str, str]:
-    """The names of the files that Label Studio has under these; none where some are no upload's, or two would be alike.
-    (A date may stand before a name as well.)
+def names_of_uploads(theirs: Sequence[str], known: Names) -> OwnNames | None:
+    """The names of the files that Label Studio has under these. None where an image is known by a name as it is, where
+    some are no upload's or two would be alike (a date may stand before a name as well), and where not all are known.
     """
-    found = {name: match[1] for name in names if (match := _UPLOADED.fullmatch(name)) is not None}
-    return found if len(found) == len({*names}) == len({*found.values()}) else {}
+    own = {name: match[1] for name in theirs if (match := _UPLOADED.fullmatch(name)) is not None}
+    are_uploads = bool(own) and len(own) == len({*theirs}) == len({*own.values()})
+    if not are_uploads or any(_found(name, known) for name in theirs):
+        return None
+    return OwnNames(own, "the eight digits of uploads") if all(_found(name, known) for name in own.values()) else None
+
+
+def _found(name: str, known: Names) -> bool:
+    """Whether a name, or the end of one, is an image's."""
+    return known.whole(name) is not None or len(known.by_end(name)) == 1
 
 
 _UPLOADED = re.compile(r"(?:.*/)?[0-9a-f]{8}-([^/]+)")
