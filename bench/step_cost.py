@@ -90,7 +90,7 @@ def forward_rate(config: Config, autocast: Autocast) -> float:
             _, features = model(images)
             cams = class_activation_maps(features, model.classifier.weight, labels).float().numpy()
         for protocol in PROTOCOLS:
-            localize(cams, protocol, SIZE, np.full(256, SIZE), np.full(256, SIZE), CAM_THRESHOLD)
+            localize(cams, protocol, SIZE, np.full(256, SIZE), np.full(256, SIZE), CAM_THRESHOLD, "min-max")
 
     return 256 / best(evaluate)
 

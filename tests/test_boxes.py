@@ -58,7 +58,7 @@ def test_sizes_that_make_no_sense_are_refused():
 
 def test_boxes_come_back_in_each_images_own_pixels():
     cams = np.random.default_rng(0).standard_normal((2, 8, 8)).astype(np.float32)
-    boxes = localize(cams, "strict", 64, np.array([128, 32]), np.array([64, 16]), 0.2)
+    boxes = localize(cams, "strict", 64, np.array([128, 32]), np.array([64, 16]), 0.2, "min-max")
     in_square = kernels.cam_boxes(cams, 64, 0.2)
     assert boxes.dtype == np.float32
     np.testing.assert_array_equal(boxes, in_square * np.array([[2, 1, 2, 1], [0.5, 0.25, 0.5, 0.25]]))
@@ -69,13 +69,13 @@ def test_each_protocol_has_its_own_component_and_box():
     cam = np.zeros((1, 8, 8), np.float32)
     cam[0, range(4), range(4)] = 1
     cam[0, :3, 5:8] = 1
-    assert localize(cam, "strict", 8, 8, 8, 0.2).tolist() == [[5, 0, 8, 3]]
-    assert localize(cam, "paper2018", 8, 8, 8, 0.2).tolist() == [[0, 0, 5, 5]]
+    assert localize(cam, "strict", 8, 8, 8, 0.2, "min-max").tolist() == [[5, 0, 8, 3]]
+    assert localize(cam, "paper2018", 8, 8, 8, 0.2, "min-max").tolist() == [[0, 0, 5, 5]]
 
 
 def test_the_threshold_reaches_the_kernel():
     cam = np.array([[[0, 2, 4, 10, 4, 2, 0, 0]]], np.float32).repeat(8, axis=1)
-    widths = {t: np.ptp(localize(cam, "strict", 8, 8, 8, threshold=t)[0, [0, 2]]) for t in (0.1, 0.3, 0.9)}
+    widths = {t: np.ptp(localize(cam, "strict", 8, 8, 8, t, "min-max")[0, [0, 2]]) for t in (0.1, 0.3, 0.9)}
     assert widths == {0.1: 5, 0.3: 3, 0.9: 1}
 
 
@@ -111,7 +111,7 @@ def test_an_image_without_ground_truth_is_nan_and_no_hit(protocol):
 def test_an_unknown_protocol_names_the_choices():
     one = np.zeros((1, 4), np.float32)
     for call in (
-        lambda: localize(np.zeros((1, 2, 2), np.float32), "loose", 8, 8, 8, 0.2),
+        lambda: localize(np.zeros((1, 2, 2), np.float32), "loose", 8, 8, 8, 0.2, "min-max"),
         lambda: score_boxes(one, one, np.array([0, 1]), "loose"),
     ):
         with pytest.raises(ValueError, match="no protocol 'loose'; choose from strict, paper2018"):
@@ -123,8 +123,10 @@ def test_thresholds_of_images_stay_theirs_where_maps_are_taken_in_parts(monkeypa
     monkeypatch.setattr(boxes_module, "_PIXELS_AT_ONCE", 2 * 8 * 8)
     maps = np.random.default_rng(0).random((5, 8, 8)).astype(np.float32)
     thresholds, sizes = np.array([0.1, 0.3, 0.5, 0.7, 0.9]), np.full(5, 8)
-    together = localize(maps, "strict", 8, sizes, sizes, thresholds)
-    alone = [localize(maps[k : k + 1], "strict", 8, sizes[:1], sizes[:1], thresholds[k : k + 1]) for k in range(5)]
+    together = localize(maps, "strict", 8, sizes, sizes, thresholds, "min-max")
+    alone = [
+        localize(maps[k : k + 1], "strict", 8, sizes[:1], sizes[:1], thresholds[k : k + 1], "min-max") for k in range(5)
+    ]
     np.testing.assert_array_equal(together, np.concatenate(alone))
     assert len(np.unique(together, axis=0)) > 1
 

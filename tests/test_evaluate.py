@@ -426,8 +426,8 @@ def test_by_default_one_table_of_a_hundred_columns_is_printed(run, capsys):
 def test_evaluate_and_predict_cut_alike():
     cams = np.random.default_rng(0).standard_normal((500, 8, 8)).astype(np.float32)
     for threshold in (0.2, 0.5, 0.35, 0.77):
-        evaluated = localize(cams, "strict", 64, 64, 64, threshold)
-        owners, boxes, *_ = boxes_of_maps(cams, 64, threshold, "largest")
+        evaluated = localize(cams, "strict", 64, 64, 64, threshold, "min-max")
+        owners, boxes, *_ = boxes_of_maps(cams, 64, threshold, "largest", "min-max")
         assert owners.tolist() == list(range(500))
         np.testing.assert_array_equal(evaluated, boxes)
 

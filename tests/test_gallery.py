@@ -70,17 +70,17 @@ def test_boxes_and_hits_at_every_level_are_those_of_the_tables(synthetic_shards)
     ids = np.array([7, 0, 30])
     cams = np.random.default_rng(1).normal(size=(3, 8, 8)).astype(np.float32)
     cams[2] = 1.0  # a constant map
-    shown = shown_maps(cams, np.zeros(3, np.int64), split, ids, VIEWS)
+    shown = shown_maps(cams, np.zeros(3, np.int64), split, ids, VIEWS, "min-max")
     part = split.subset("part", ids)
     facts = part.widths, part.heights, part.boxes, part.box_offsets
-    hits = curve_hits(cams, SQUARE, *facts).single
+    hits = curve_hits(cams, SQUARE, *facts, "min-max").single
     for k, each in enumerate(shown):
         boxes = np.frombuffer(base64.b64decode(each["boxes"]), "<u2").reshape(LEVELS, 4)
         ious = np.frombuffer(base64.b64decode(each["ious"]), np.uint8)
         for t, threshold in enumerate(IOU_THRESHOLDS):
             assert ((ious >= round(100 * threshold)) == hits[k, t]).all()
         size = part.widths[k : k + 1], part.heights[k : k + 1]
-        at_fixed = localize(cams[k : k + 1], "strict", SQUARE, *size, CAM_THRESHOLD)
+        at_fixed = localize(cams[k : k + 1], "strict", SQUARE, *size, CAM_THRESHOLD, "min-max")
         assert boxes[PAPER_LEVEL].tolist() == at_fixed[0].tolist()
         expected = score_boxes(at_fixed, part.boxes[k : k + 1], np.array([0, 1]), "strict")
         assert ious[PAPER_LEVEL] == hundredths(expected)[0]
@@ -89,7 +89,7 @@ def test_boxes_and_hits_at_every_level_are_those_of_the_tables(synthetic_shards)
 def test_a_map_on_the_page_is_its_levels(synthetic_shards):
     split = open_shards(synthetic_shards).splits["val"]
     cams = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 8, 8)
-    (shown,) = shown_maps(cams, np.zeros(1, np.int64), split, np.array([0]), VIEWS)
+    (shown,) = shown_maps(cams, np.zeros(1, np.int64), split, np.array([0]), VIEWS, "min-max")
     image = Image.open(io.BytesIO(base64.b64decode(shown["map"].partition(",")[2])))
     assert image.size == (SQUARE, SQUARE)
     assert image.getextrema() == (0, 255)

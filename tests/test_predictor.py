@@ -167,8 +167,8 @@ def test_class_names_are_found_by_their_parts_and_misspelt_ones_get_a_hint(predi
 def test_the_largest_boxes_are_those_of_the_strict_protocol(threshold: float) -> None:
     cams = np.random.default_rng(0).normal(size=(50, 8, 8)).astype(np.float32)
     cams[7] = 3
-    owners, boxes, peaks, _ = boxes_of_maps(cams, 64, threshold, "largest")
-    expected = localize(cams, "strict", 64, 64, 64, threshold)
+    owners, boxes, peaks, _ = boxes_of_maps(cams, 64, threshold, "largest", "min-max")
+    expected = localize(cams, "strict", 64, 64, 64, threshold, "min-max")
     assert owners.tolist() == [n for n in range(50) if n != 7]
     np.testing.assert_array_equal(boxes, expected[owners])
     assert (peaks == 1).any()
@@ -177,8 +177,8 @@ def test_the_largest_boxes_are_those_of_the_strict_protocol(threshold: float) ->
 
 def test_all_boxes_hold_the_largest_and_one_with_the_maximum() -> None:
     cams = np.random.default_rng(1).normal(size=(50, 8, 8)).astype(np.float32)
-    owners, boxes, peaks, _ = boxes_of_maps(cams, 64, 0.6, "all")
-    one_owners, one_boxes, *_ = boxes_of_maps(cams, 64, 0.6, "largest")
+    owners, boxes, peaks, _ = boxes_of_maps(cams, 64, 0.6, "all", "min-max")
+    one_owners, one_boxes, *_ = boxes_of_maps(cams, 64, 0.6, "largest", "min-max")
     every = {(n, *box) for n, box in zip(owners.tolist(), boxes.tolist(), strict=True)}
     assert {(n, *box) for n, box in zip(one_owners.tolist(), one_boxes.tolist(), strict=True)} < every
     assert all(peaks[owners == n].max() == 1 for n in range(50))

@@ -147,11 +147,11 @@ def test_images_of_any_size_are_boxed_as_one_by_one(files):
         size = (height, width) if width < 2000 else (8, 1024)
         own = images.truths.of_rows(np.array([n]))
         cam = maps.read(n)[np.newaxis]
-        curve = curve_hits(cam, size, own.widths, own.heights, own.boxes, own.offsets)
+        curve = curve_hits(cam, size, own.widths, own.heights, own.boxes, own.offsets, "min-max")
         np.testing.assert_array_equal(found.curve.single[n], curve.single[0])
         np.testing.assert_array_equal(found.curve.multiple[n], curve.multiple[0])
         for protocol in ("strict", "paper2018"):
-            box = localize(cam, protocol, size, width, height, 0.2)
+            box = localize(cam, protocol, size, width, height, 0.2, "min-max")
             np.testing.assert_array_equal(found.boxes[protocol].boxes[n], box[0])
             iou = score_boxes(box, own.boxes, own.offsets, protocol)
             np.testing.assert_array_equal(found.boxes[protocol].ious[n], iou[0])

@@ -40,7 +40,7 @@ def truths_of(boxes_of_images):
 
 def evaluate_fast(cams, predicted, labels, boxes_of_images, widths, heights, protocol, threshold):
     truths, offsets = truths_of(boxes_of_images)
-    boxes = localize(cams, protocol, IMAGE_SIZE, widths, heights, threshold)
+    boxes = localize(cams, protocol, IMAGE_SIZE, widths, heights, threshold, "min-max")
     ious = score_boxes(boxes, truths, offsets, protocol)
     hits_TN = np.stack([hits(ious, iou_threshold, protocol) for iou_threshold in IOU_THRESHOLDS])
     return counts(outcomes(hits_TN, ~np.isnan(ious), ranks(predicted, labels)))
@@ -68,7 +68,7 @@ def test_the_images_tell_the_metrics_protocols_and_thresholds_apart(images):
 @pytest.mark.parametrize("level", [1, 40, 51, 130, 200, 255])
 def test_the_curve_counts_what_single_thresholds_count(images, level):
     cams, _, _, boxes_of_images, widths, heights = images
-    found = curve_hits(cams, IMAGE_SIZE, widths, heights, *truths_of(boxes_of_images))
+    found = curve_hits(cams, IMAGE_SIZE, widths, heights, *truths_of(boxes_of_images), "min-max")
     for k, iou_threshold in enumerate(IOU_THRESHOLDS):
         slow = hits_slowly(cams, boxes_of_images, widths, heights, IMAGE_SIZE, iou_threshold, level / 255)
         assert (found.single[:, k, level].sum(), found.multiple[:, k, level].sum()) == slow
@@ -76,7 +76,7 @@ def test_the_curve_counts_what_single_thresholds_count(images, level):
 
 def test_level_51_of_the_curve_is_the_fixed_threshold(images):
     cams, _, _, boxes_of_images, widths, heights = images
-    found = curve_hits(cams, IMAGE_SIZE, widths, heights, *truths_of(boxes_of_images))
+    found = curve_hits(cams, IMAGE_SIZE, widths, heights, *truths_of(boxes_of_images), "min-max")
     fast = evaluate_fast(*images, protocol="strict", threshold=0.2)
     for k, iou_threshold in enumerate(IOU_THRESHOLDS):
         assert found.single[:, k, 51].sum() == fast[f"gt_known_loc@{iou_threshold}"].succeeded
@@ -85,6 +85,6 @@ def test_level_51_of_the_curve_is_the_fixed_threshold(images):
 def test_a_constant_map_hits_nothing_at_any_level(images):
     cams, _, _, boxes_of_images, widths, heights = images
     constant = np.full_like(cams, 3)
-    found = curve_hits(constant, IMAGE_SIZE, widths, heights, *truths_of(boxes_of_images))
+    found = curve_hits(constant, IMAGE_SIZE, widths, heights, *truths_of(boxes_of_images), "min-max")
     assert not found.single.any()
     assert not found.multiple.any()

@@ -100,4 +100,4 @@ def test_levels_by_boxes_are_found_in_what_the_run_sees_of_images():
     cut = tuned.levels_by_boxes(LOCALIZERS["cam"], None).cut()
     assert cut.chosen_on == "6 images, by their boxes"
     shown = Truths.of_split(split, "crop").shown
-    assert (shown.ious(shown.localize(maps["cam"], "strict", 32, cut.value), "strict") >= 0.5).all()
+    assert (shown.ious(shown.localize(maps["cam"], "strict", 32, cut.value, "min-max"), "strict") >= 0.5).all()

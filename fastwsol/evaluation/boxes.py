@@ -43,7 +43,7 @@ def localize(
     widths: npt.ArrayLike,
     heights: npt.ArrayLike,
     threshold: kernels.Thresholds,
-    scale: kernels.Scale = "min-max",
+    scale: kernels.Scale,
 ) -> npt.NDArray[np.float32]:
     """One box an image, float32 [N, 4] in its original pixels, from maps float32 [N, h, w]; 0,0,0,0 where nothing is
     kept.
@@ -96,7 +96,7 @@ def curve_hits(
     heights: npt.NDArray[np.int32],
     truths: npt.NDArray[np.float32],
     offsets: npt.NDArray[np.int64],
-    scale: kernels.Scale = "min-max",
+    scale: kernels.Scale,
 ) -> CurveHits:
     """The hits of maps float32 [N, h, w] at all levels; arguments as in `localize` and `score_boxes`.
 

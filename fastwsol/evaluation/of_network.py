@@ -203,7 +203,7 @@ def rates_of(outputs: SplitOutputs, split: Split, views: Augmentation) -> dict[s
     truths, ranks = Truths.of_split(split, views.fit).shown, metrics.ranks(outputs.predicted, split.labels)
     of_protocol: dict[str, dict[str, float | None]] = {}
     for protocol in PROTOCOLS:
-        boxes = truths.localize(outputs.cams, protocol, views.image_size, CAM_THRESHOLD)
+        boxes = truths.localize(outputs.cams, protocol, views.image_size, CAM_THRESHOLD, "min-max")
         hits = hits_of(truths.ious(boxes, protocol), protocol)
         of_protocol[protocol] = metrics.rates(metrics.outcomes(hits, truths.has_boxes, ranks))
     return of_protocol

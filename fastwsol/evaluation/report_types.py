@@ -156,7 +156,7 @@ class Pixels(TypedDict):
     classes: Sequence[ClassIou]
 
 
-class Masks(TypedDict):
+class MeasuredMasks(TypedDict):
     """What is the same for all localizers that are measured against masks."""
 
     digest: str
@@ -226,7 +226,7 @@ class Making(Environment):
 class Report(Making, Numbers):
     """A report of a run's maps or of anyone's."""
 
-    masks: NotRequired[Masks]
+    masks: NotRequired[MeasuredMasks]
     """Where images have masks, which the localizers' `pixels` are measured against."""
     no_pixels: NotRequired[str]
     """Why maps are not measured against the masks that images have."""

@@ -116,11 +116,11 @@ class ShownTruths(Truths):
         protocol: BoxProtocol,
         size: Size,
         threshold: kernels.Thresholds,
-        scale: kernels.Scale = "min-max",
+        scale: kernels.Scale,
     ) -> NDArray[np.float32]:
         """A box an image, float32 [N, 4], of its map; see `fastwsol.evaluation.boxes.localize`."""
         return localize(maps, protocol, size, self.widths, self.heights, threshold, scale)
 
-    def curve_hits(self, maps: NDArray[np.float32], size: Size, scale: kernels.Scale = "min-max") -> CurveHits:
+    def curve_hits(self, maps: NDArray[np.float32], size: Size, scale: kernels.Scale) -> CurveHits:
         """The hits of maps at all levels; see `fastwsol.evaluation.boxes.curve_hits`."""
         return curve_hits(maps, size, self.widths, self.heights, self.boxes, self.offsets, scale)

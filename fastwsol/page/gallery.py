@@ -102,7 +102,7 @@ def shown_maps(
     split: Split,
     ids: NDArray[np.int64],
     views: Augmentation,
-    scale: kernels.Scale = "min-max",
+    scale: kernels.Scale,
 ) -> list[dict[str, Any]]:
     """What the page shows of each image of one run: its map, and at each level (`kernels.levels`) its box and IoU.
 

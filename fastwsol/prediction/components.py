@@ -88,7 +88,7 @@ def boxes_of_maps(
     square: int,
     threshold: kernels.Thresholds,
     which: WhichBoxes,
-    scale: kernels.Scale = "min-max",
+    scale: kernels.Scale,
 ) -> MapBoxes:
     """Boxes of maps [N, h, w], upsampled to `square` pixels a side, by the protocol `strict`. A constant map that is
     min-max scaled has none.

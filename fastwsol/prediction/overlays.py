@@ -61,7 +61,7 @@ def in_ascii(text: str) -> str:
     return "".join(each for each in plain if not unicodedata.combining(each)).encode("ascii", "replace").decode()
 
 
-def heat(cam: NDArray[np.float32], size: tuple[int, ...], scale: Scale = "min-max") -> Image.Image:
+def heat(cam: NDArray[np.float32], size: tuple[int, ...], scale: Scale) -> Image.Image:
     """A map [h, w], on its scale of 0..1 and enlarged to `size` (width, height), in colours from blue over green to
     red.
     """

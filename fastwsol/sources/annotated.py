@@ -81,7 +81,7 @@ class AnnotatedImage:
         return flags if any(flags) else None
 
 
-class Masks(Protocol):
+class MaskSource(Protocol):
     """The masks of a layout's images."""
 
     own_sizes: bool
@@ -110,7 +110,7 @@ class FileSource:
         classes: tuple[Class, ...],
         tree: Tree,
         annotations: Mapping[str, Sequence[AnnotatedImage]],
-        masks: Masks | None = None,
+        masks: MaskSource | None = None,
     ):
         self.identity, self.classes, self.splits = identity, classes, tuple(annotations)
         self._tree, self._annotations, self._masks = tree, annotations, masks

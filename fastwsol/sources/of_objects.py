@@ -20,7 +20,7 @@ from fastwsol.sources.annotated import (
     AnnotatedImage,
     FileSource,
     GoodImages,
-    Masks,
+    MaskSource,
     first_classes,
 )
 from fastwsol.sources.boxes import Box
@@ -106,7 +106,7 @@ class DetectionSet(FileSource):
         tree: Tree,
         splits: dict[str, list[ImageOfObjects]],
         classes: Sequence[Class],
-        masks: Masks,
+        masks: MaskSource,
         *,
         class_count: int | None,
         val: ValChoice,

@@ -412,6 +412,6 @@ def cams(model: Classifier, images: Tensor, labels: Tensor, autocast: Autocast) 
 
 def boxes_apart(ours: Tensor, theirs: Tensor, protocol: BoxProtocol) -> float:
     """The share of images whose boxes differ."""
-    size = (IMAGE_SIZE, IMAGE_SIZE, IMAGE_SIZE, CAM_THRESHOLD)
-    both = (localize(each.numpy(), protocol, *size) for each in (ours, theirs))
+    side = IMAGE_SIZE
+    both = (localize(each.numpy(), protocol, side, side, side, CAM_THRESHOLD, "min-max") for each in (ours, theirs))
     return float(np.not_equal(*both).any(axis=1).mean())
