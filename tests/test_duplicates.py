@@ -17,6 +17,7 @@ from fastwsol.dataset.duplicates import Copies, copies_in
 from fastwsol.dataset.shards import Split, open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.host.limits import usable_cores
+from fastwsol.host.ticker import Ticker
 
 
 def packed(root: Path, files: dict[str, bytes]) -> Path:
@@ -164,6 +165,28 @@ def test_images_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Split, "image", image)
     near_copies.near_copies(shards)
     assert most <= 2 * usable_cores()
+
+
+def test_a_stop_does_not_wait_for_all_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {f"{split}/{name}/0.jpg": noise_jpeg(0) for split in SPLITS for name in "ab"}
+    files |= {f"train/a/{k}.jpg": noise_jpeg(k) for k in range(50)}
+    shards = open_shards(packed(tmp_path, files))
+    begun = []
+
+    def slow(image: bytes) -> np.ndarray:
+        begun.append(image)
+        time.sleep(0.02)
+        return thumbnail(image)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    thumbnail = near_copies.thumbnail
+    monkeypatch.setattr(near_copies, "thumbnail", slow)
+    monkeypatch.setattr(Ticker, "update", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        near_copies.near_copies(shards)
+    assert len(begun) < 25
 
 
 def test_what_pillow_cannot_read_small_is_decoded_as_for_packing(monkeypatch: pytest.MonkeyPatch) -> None:
