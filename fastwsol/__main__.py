@@ -1,12 +1,10 @@
 """python -m fastwsol: the list of commands; and the commands as scripts, which is what a shell can complete."""
 
 import difflib
-import importlib
 import sys
 from functools import partial
-from typing import NoReturn
 
-from fastwsol.host.starting import prepare_imports
+from fastwsol.host.starting import run
 
 COMMANDS = {
     "from images to numbers": {
@@ -36,16 +34,12 @@ COMMANDS = {
 _NAMES = ("pack", "train", "evaluate", "predict", "convert", "export", "review", "compare", "sweep", "report")
 
 
-_BY_SEVERAL = ("train", "evaluate")
-"""Those whose work processes that torchrun starts share."""
-
-
 def main() -> None:
     """`python -m fastwsol NAME ...` is `python -m fastwsol.NAME ...`; without a name, all commands are listed."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in _NAMES:
         sys.argv = [sys.argv[0], *sys.argv[2:]]
-        _run(name)
+        run(name)
     if name not in ("-h", "--help"):
         near = difflib.get_close_matches(name, _NAMES, n=1)
         hint = f"perhaps you meant {near[0]}" if near else f"choose from {', '.join(_NAMES)}"
@@ -65,16 +59,9 @@ def print_commands() -> None:
     print("A shell completes the flags of fastwsol-train.")
 
 
-def _run(module: str) -> NoReturn:
-    prepare_imports()
-    command = importlib.import_module(f"fastwsol.{module}").main
-    run_command = importlib.import_module("fastwsol.host.command_line").run_command
-    sys.exit(run_command(command, by_several=module in _BY_SEVERAL))
-
-
 # The scripts fastwsol-pack and so on (pyproject.toml).
 pack, train, evaluate, predict, convert, export, review, compare, sweep, report = (
-    partial(_run, name) for name in _NAMES
+    partial(run, name) for name in _NAMES
 )
 
 

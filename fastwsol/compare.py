@@ -14,11 +14,10 @@ seeds of each: `compare A0 A1 A2 --b B0 B1 B2`. Interval and p then hold for oth
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import prepare_imports
+    from fastwsol.host.starting import run
 
-    prepare_imports()
+    run("compare")
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from fastwsol.config import Config, differing_options, flag
 from fastwsol.evaluation.paired import Pair, paired_means
 from fastwsol.evaluation.recipes import LEAST_SEEDS, RecipePair, recipes_differ
 from fastwsol.evaluation.table_cells import console, percent_text, table_of
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags
 from fastwsol.host.environment import environment
 from fastwsol.host.errors import DeferredErrors, UserError
 from fastwsol.host.files import write_json
@@ -275,7 +274,3 @@ def as_json(
     over = "seeds and images" if of_recipes else "images"
     counted = {"over": over, "images": len(sides[0][0].rows.names), "rates": rates, "notes": [*notes]}
     return {"format_version": 1, "a": a, "b": b, **counted, **environment()}
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

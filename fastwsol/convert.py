@@ -6,12 +6,11 @@ are joined. What a format cannot hold is counted and said.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import prepare_imports
+    from fastwsol.host.starting import run
 
-    prepare_imports()
+    run("convert")
 
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -46,7 +45,7 @@ from fastwsol.formats.writing import (
     write_in_folder,
     write_set,
 )
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import folder_when_whole, write_bytes, write_durably
 from fastwsol.host.flags import shown_as
@@ -443,7 +442,3 @@ def with_progress(images: Images, form: AnyFormat, about: About, written: Writte
                 written.masks += has_mask is not None and has_mask(each)
             yield each
             ticker.update(number)
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

@@ -10,14 +10,13 @@ has looked at, and calibrates how sure they are: `fastwsol.evaluation.of_predict
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import prepare_imports
+    from fastwsol.host.starting import run
 
-    prepare_imports()
+    run("evaluate")
 
 import contextlib
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +50,7 @@ from fastwsol.evaluation.thresholds import CAM_THRESHOLD
 from fastwsol.evaluation.truths import Truths
 from fastwsol.evaluation.tuning import tuning_images
 from fastwsol.formats.coco import write_coco
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags
 from fastwsol.host.device import Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import DeferredErrors, UserError
 from fastwsol.host.files import folder_when_whole, sole_worker, write_durably, write_json
@@ -483,7 +482,3 @@ def print_of_maps(report: MapsReport, heading: str, flags: Flags, is_kept: bool)
         )
     if flags.out is not None and is_kept and (flags.all_tables or flags.per_class):
         print(f"{flags.out / 'report.json'} holds all of it.")
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main, by_several=True))

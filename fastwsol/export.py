@@ -6,11 +6,10 @@ before it is written, and written only if it gives what the network does.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import prepare_imports
+    from fastwsol.host.starting import run
 
-    prepare_imports()
+    run("export")
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Annotated
 
 import tyro
 
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.host.flags import OptionalPath
@@ -64,7 +63,3 @@ def main(arguments: Sequence[str]) -> int:
             megabytes = len(content) / 1e6
             print(f"{path}: {predictor.localizer.title}, {len(predictor.info.classes)} classes, {megabytes:.1f} MB")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

@@ -4,9 +4,9 @@
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import prepare_imports
+    from fastwsol.host.starting import run
 
-    prepare_imports()
+    run("pack")
 
 import sys
 import time
@@ -23,7 +23,7 @@ from fastwsol.dataset.near_copies import NEAR_COPIES_NAME, NearCopies
 from fastwsol.dataset.packer import pack
 from fastwsol.dataset.shard_folder import contents, finished_shards
 from fastwsol.dataset.shards import QUARANTINE_NAME, Manifest, Shards, open_shards
-from fastwsol.host.command_line import DONE_WITH_SKIPS, drop_output, parse_flags, run_command
+from fastwsol.host.command_line import DONE_WITH_SKIPS, drop_output, parse_flags
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import write_json
 from fastwsol.host.flags import OptionalPath, shown_as
@@ -286,7 +286,3 @@ def _print_contents(out: Path) -> int:
     if with_mask := sum(int(each.has_mask.sum()) for each in splits):
         print(f"images with a mask: {with_mask:,} of {sum(map(len, splits)):,}")
     return boxes
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

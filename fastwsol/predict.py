@@ -8,9 +8,9 @@ a single process would have written.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import prepare_imports
+    from fastwsol.host.starting import run
 
-    prepare_imports()
+    run("predict")
 
 import contextlib
 import sys
@@ -42,7 +42,7 @@ from fastwsol.formats.writing import (
     refuse_useless_prefix,
     write_set,
 )
-from fastwsol.host.command_line import DONE_WITH_SKIPS, parse_flags, run_command
+from fastwsol.host.command_line import DONE_WITH_SKIPS, parse_flags
 from fastwsol.host.device import Precision
 from fastwsol.host.errors import Interrupted, UserError
 from fastwsol.host.files import folder_when_whole
@@ -516,7 +516,3 @@ def tell(flags: Flags, form: AnyFormat, listing: ImageListing, counts: Counts, r
         print(f"pictures in {flags.overlays}")
     if flags.masks is not None:
         print(f"masks of {number_of(counts.predicted, 'image')} in {flags.masks}")
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

@@ -4,11 +4,10 @@ The file needs no network and no server.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import prepare_imports
+    from fastwsol.host.starting import run
 
-    prepare_imports()
+    run("report")
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from fastwsol.dataset.holdout import hold_out
 from fastwsol.evaluation.forward import EvaluationSetup
 from fastwsol.evaluation.report_types import LocalizerRow
 from fastwsol.experiments.table_files import check_table, write_table
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags
 from fastwsol.host.device import Autocast, Precision, autocast_of_run, take_device, use_threads
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
@@ -172,7 +171,3 @@ def shown_localizers(run: ComparedRun, flags: Flags) -> list[LocalizerRow]:
         return [localizers[name] for name in dict.fromkeys(flags.localizers)]
     several = len(flags.runs) > 1
     return [each for name, each in localizers.items() if not several or name == "cam" or LOCALIZERS[name].trained]
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

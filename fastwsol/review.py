@@ -10,11 +10,10 @@ come without their box, to be drawn without help.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import prepare_imports
+    from fastwsol.host.starting import run
 
-    prepare_imports()
+    run("review")
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ import tyro
 
 from fastwsol.formats.labelled_images import SKIPPED, LabelledImage, Skipped
 from fastwsol.formats.of_coco import labelled_images, read_predictions
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags
 from fastwsol.host.errors import UserError
 from fastwsol.host.files import write_bytes
 from fastwsol.host.places import require_new
@@ -117,7 +116,3 @@ def _left_out(images: Sequence[LabelledImage | Skipped], rejected: int) -> str:
     for each in images:
         counts.update({SKIPPED: 1} if isinstance(each, Skipped) else each.left_aside)
     return ", ".join(f"{what}: {count:,}" for what, count in counts.items() if count)
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

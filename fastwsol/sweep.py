@@ -5,9 +5,9 @@ again, interrupted ones go on, and a run that fails does not stop the others. Th
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import prepare_imports
+    from fastwsol.host.starting import run
 
-    prepare_imports()
+    run("sweep")
 
 import sys
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from fastwsol.experiments.table_files import check_table, write_table
 from fastwsol.experiments.tables import print_over_seeds
 from fastwsol.experiments.trainings import Run, Trainings
 from fastwsol.experiments.workload import Workload
-from fastwsol.host.command_line import parse_flags, parse_some_flags, run_command
+from fastwsol.host.command_line import parse_flags, parse_some_flags
 from fastwsol.host.errors import Interrupted, RunFailure, UserError
 from fastwsol.host.files import write_json
 from fastwsol.host.flags import OptionalPath, shown_as
@@ -264,7 +264,3 @@ def _flag_words(name: str, value: Any) -> list[str]:
 def children_of(flags: Flags) -> Stoppable:
     """What carries the runs out."""
     return RayChildren(flags.ray) if flags.ray.ray else Children(flags.jobs)
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

@@ -8,12 +8,11 @@ The same command over its own unfinished run continues it, on the step, in the m
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import prepare_imports
+    from fastwsol.host.starting import run
 
-    prepare_imports()
+    run("train")
 
 import contextlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ from fastwsol.config import Config, Statistics, flag
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.shards import Shards, open_shards, read_manifest
 from fastwsol.evaluation.forward import EvaluationSetup
-from fastwsol.host.command_line import parse_flags, run_command
+from fastwsol.host.command_line import parse_flags
 from fastwsol.host.device import Autocast, compute_deterministically, pick_autocast, take_device, use_threads
 from fastwsol.host.environment import versions
 from fastwsol.host.errors import RunFailure, UserError
@@ -277,7 +276,3 @@ def explain_bad_step(step: int, config: Config, shards: Shards, run: RunDir) -> 
         f"{run.folder}: the loss or a gradient of step {step} was not finite (images {images}); no checkpoint was made "
         f"of it; lower {name} (now {lr}) or use --precision fp32, with another --run-dir"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main, by_several=True))

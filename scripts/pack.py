@@ -16,15 +16,7 @@ The first one stops with its name, or with --quarantine they are set aside and t
 read: a zip is never extracted, and nothing in it or behind a link can lead out of it.
 """
 
-if __name__ == "__main__":  # before the imports, which take seconds
-    from fastwsol.host.starting import prepare_imports
-
-    prepare_imports()
-
-import sys
-
-from fastwsol.host.command_line import run_command
-from fastwsol.pack import main
+from fastwsol.host.starting import run
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    run("pack")

@@ -1,10 +1,12 @@
 """What happens before a command's own work: modules are imported, which takes seconds, and kernels are compiled."""
 
 import functools
+import importlib
 import os
 import signal
 import sys
 import time
+from typing import NoReturn
 
 from fastwsol.host.garbage import collect_again, wait_with_garbage
 
@@ -14,10 +16,24 @@ INTERRUPTED = 75
 _STOPPED = "stopped: interrupted; run the same command again"
 _SECONDS_BETWEEN_LINES = 5.0
 
+_BY_SEVERAL = ("train", "evaluate")
+"""The commands whose work processes that torchrun starts share."""
+
+
+def run(command: str) -> NoReturn:
+    """Carry out the command of this name, `main` of its module in fastwsol, on the process's arguments, and end the
+    process with its exit status. A command's module calls this in its first lines, where it is the program.
+    """
+    prepare_imports()
+    main = importlib.import_module(f"fastwsol.{command}").main
+    from fastwsol.host.command_line import run_command  # here: it takes a moment to import
+
+    sys.exit(run_command(main, by_several=command in _BY_SEVERAL))
+
 
 def prepare_imports() -> None:
     """From here until `begin_work`, have Ctrl-C end the process in a line, and garbage not be looked for; nor at its
-    end. For the first lines of a command's module.
+    end. For the first lines of a program.
 
     Importing torch takes seconds, a good part of which the collector would take to find nothing. Where the signal is
     ignored, as in the background of a script, it stays so.
