@@ -6,7 +6,7 @@
 `fastwsol.evaluation.score_map_files` and `fastwsol.evaluation.annotations_file` describe the files.
 
 `python -m fastwsol.evaluate --predictions FILE --reviewed FILE` says how good predictions are by images that somebody
-has looked at, and calibrates how sure they are: `fastwsol.evaluation.of_predictions`.
+has reviewed, and calibrates how sure they are: `fastwsol.evaluation.of_predictions`.
 """
 
 if __name__ == "__main__":  # before the imports, which take seconds
@@ -105,7 +105,7 @@ class OfMaps:
     boxes: OptionalPath = None
     """CSV file with the ground truth: name,width,height,x0,y0,x1,y1 and, where known, label,predicted; a line a box,
     ends exclusive, in the image's pixels; empty x0 to y1: no box; `;` between up to five predicted classes; with
-    difficult 1 a box is no ground truth; other columns are passed over"""
+    difficult 1 a box is no ground truth; other columns are ignored"""
     masks: OptionalPath = None
     """folder of PNG masks named like the images, 0 background, 255 object, 128 left out: adds PxAP and the masks' IoU,
     at the threshold"""
@@ -122,7 +122,7 @@ class OfMaps:
 
 @dataclass(frozen=True)
 class OfPredictions:
-    """Predictions, by images that somebody has looked at."""
+    """Predictions, by reviewed images."""
 
     predictions: Annotated[tuple[Path, ...], shown_as()] = ()
     """COCO's JSON that predict wrote, all parts of one"""
@@ -139,10 +139,10 @@ class Flags:
     """folder of the run; leave it out with --maps or --predictions"""
     trained_run: OfRun = OfRun()
     score_maps: OfMaps = OfMaps()
-    looked_at: OfPredictions = OfPredictions()
+    reviewed_predictions: OfPredictions = OfPredictions()
     out: OptionalPath = None
     """new folder for the report, a run's too, which else lies in the run's folder; of predictions also with calibrated
-    certainties, where there are enough looked-at images"""
+    certainties, where there are enough reviewed images"""
     threshold: Annotated[
         float | Literal["own", "auto", "box-free", "otsu"], threshold_spec("own", "auto", "box-free", "otsu")
     ] = "own"
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str]) -> int:
         if flags.score_maps.maps is not None:
             world.together(lambda: refuse_several(world.size, "--maps"))
             evaluate_maps(flags, flags.score_maps.maps)
-        elif flags.looked_at.predictions:
+        elif flags.reviewed_predictions.predictions:
             world.together(lambda: refuse_several(world.size, "--predictions"))
             evaluate_predictions(flags)
         else:
@@ -195,7 +195,7 @@ def read_flags(arguments: Sequence[str]) -> Flags:
 
 def kind_of(flags: Flags) -> Kind:
     """What is evaluated. Raises UserError where that is nothing, or two things."""
-    of_maps, of_predictions = flags.score_maps.maps is not None, bool(flags.looked_at.predictions)
+    of_maps, of_predictions = flags.score_maps.maps is not None, bool(flags.reviewed_predictions.predictions)
     if flags.score_maps.boxes is not None and not of_maps and flags.run is None:
         raise UserError(
             "--boxes: needs the maps it is about; give them with --maps (known boxes of --predictions: --reviewed)"
@@ -219,14 +219,14 @@ def kind_of(flags: Flags) -> Kind:
 def refuse_flags_of_others(flags: Flags, kind: Kind) -> None:
     """Raise UserError for a flag that says nothing of what is evaluated."""
     if kind == "predictions":
-        kinds = ("run", "trained_run", "score_maps", "looked_at", "out")
+        kinds = ("run", "trained_run", "score_maps", "reviewed_predictions", "out")
         for name, value in vars(flags).items():
             if name not in kinds and value != getattr(Flags(), name):
                 raise UserError(f"{flag(name)}: says nothing of predictions; leave it out")
     groups: dict[Kind, tuple[Any, Any, str]] = {
         "run": (flags.trained_run, OfRun(), "a run"),
         "maps": (flags.score_maps, OfMaps(), "--maps"),
-        "predictions": (flags.looked_at, OfPredictions(), "--predictions"),
+        "predictions": (flags.reviewed_predictions, OfPredictions(), "--predictions"),
     }
     for other, (given, default, needs) in groups.items():
         for name, value in vars(given).items():
@@ -241,7 +241,7 @@ def refuse_incomplete(flags: Flags, kind: Kind) -> None:
     if kind == "run" and flags.trained_run.localizer is not None and flags.trained_run.export_maps is None:
         name = flags.trained_run.localizer
         raise UserError(f"--localizer {name}: says whose maps --export-maps writes; tables show every localizer")
-    if kind == "predictions" and flags.looked_at.reviewed is None:
+    if kind == "predictions" and flags.reviewed_predictions.reviewed is None:
         raise UserError("--predictions: needs what is known of the images; give it with --reviewed FILE")
     if kind == "maps" and flags.score_maps.boxes is None:
         raise UserError("--maps: needs the ground truth; give it with --boxes FILE")
@@ -267,10 +267,10 @@ def refuse_several(processes: int, name: str) -> None:
 
 
 def evaluate_predictions(flags: Flags) -> None:
-    """Evaluate predictions by images that were looked at."""
-    assert flags.looked_at.reviewed is not None
+    """Evaluate predictions by reviewed images."""
+    assert flags.reviewed_predictions.reviewed is not None
     require_new_folder("--out", flags.out)
-    judged = judge(flags.looked_at.predictions, flags.looked_at.reviewed)
+    judged = judge(flags.reviewed_predictions.predictions, flags.reviewed_predictions.reviewed)
     with DeferredErrors() as deferred:
         if flags.out is not None:
             with deferred.caught(), folder_when_whole(flags.out) as out:

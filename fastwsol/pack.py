@@ -72,7 +72,7 @@ class PackFlags:
     COCO's JSON; for coco: the set's annotations, where it has one file of them"""
     boxes_of_more: bool = False
     """for imagefolder: --boxes may be of more images than these, as of a whole set of which some were taken; its other
-    boxes are left aside and counted"""
+    boxes are left out and counted"""
     masks: OptionalPath = None
     """for imagefolder: folder or zip of the images' masks, which lie there as the images do in the source, PNG of 8
     bits grey, of the upright image's pixels: 0 background, 255 object, 128 left out. For wsoleval: of the files that
@@ -97,13 +97,15 @@ class PackFlags:
     classes: Annotated[int | None, shown_as("N")] = None
     """keep the first N classes (default: all), or draw N synthetic ones"""
     quarantine: bool = False
-    """set bad images aside, listed in quarantine.json, instead of stopping at the first; exit status 3"""
+    """leave bad images out, listed in quarantine.json, instead of stopping at the first; exit status 3"""
     synthetic: bool = False
     """pack the small generated set: a fixture to try the software with, never evidence"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Pack as the flags say; exit status 0, or 3 with images set aside. Raises UserError, RunFailure or Interrupted."""
+    """Pack as the flags say; exit status 0, or 3 with images in quarantine. Raises UserError, RunFailure or
+    Interrupted.
+    """
     flags = parse_flags(PackFlags, arguments, "scripts/pack.py", "Pack a data set into shards.")
     path = find_source(flags)
     continued = finished_shards(flags.out) > 0
@@ -120,7 +122,7 @@ def main(arguments: Sequence[str]) -> int:
         for note in (*told, *source.notes):
             print(plain(note))
         if (used := source.boxes_used) > packed:
-            print(f"of the boxes used, {used - packed:,} of images that were set aside are not packed")
+            print(f"of the boxes used, {used - packed:,} of images that were quarantined are not packed")
         _print_copies(NearCopies(open_shards(flags.out, verify=False)), flags.out / NEAR_COPIES_NAME)
     except (KeyboardInterrupt, BrokenPipeError) as end:
         if isinstance(end, BrokenPipeError):
@@ -220,18 +222,18 @@ def _val_choice(flags: PackFlags) -> ValChoice:
 def _print_summary(manifest: Manifest, out: Path, seconds: float, continued: bool) -> None:
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     images = sum(split.images for split in manifest.splits.values())
-    aside = sum(split.quarantined for split in manifest.splits.values())
+    bad = sum(split.quarantined for split in manifest.splits.values())
     mean, std = (", ".join(f"{value:.2f}" for value in values) for values in manifest.statistics)
     print(f"{out}: {manifest.source}, {contents(manifest)}")
     print(f"{number_of(len(shards), 'shard')}, {sum(shard.bytes for shard in shards) / 2**20:,.1f} MiB")
     print(f"{seconds:.1f} s, {'for the rest' if continued else f'{images / seconds:,.0f} images/s'}")
     print(f"train pixels (R, G, B of 255): mean {mean}; std {std}")
-    if aside:
-        print(f"{images:,} packed and {aside:,} set aside, {images + aside:,} in all; see {out / QUARANTINE_NAME}")
+    if bad:
+        print(f"{images:,} packed and {bad:,} quarantined, {images + bad:,} in all; see {out / QUARANTINE_NAME}")
 
 
 def _missing_classes(shards: Shards) -> dict[str, list[str]]:
-    """The classes of which a split has no image, as one that has a single image or whose images were all set aside:
+    """The classes of which a split has no image, as one that has a single image or whose images were all quarantined:
     their wnids, by split.
     """
     classes = shards.manifest.classes

@@ -109,10 +109,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _left_out(images: Sequence[LabelledImage | Skipped], rejected: int) -> str:
-    """What was read and is not looked at, in words; empty where that is nothing. rejected: images, by an earlier
+    """What was read and is not reviewed, in words; empty where that is nothing. rejected: images, by an earlier
     review.
     """
     counts = Counter({"images that a review has rejected": rejected})
     for each in images:
-        counts.update({SKIPPED: 1} if isinstance(each, Skipped) else each.left_aside)
+        counts.update({SKIPPED: 1} if isinstance(each, Skipped) else each.left_out)
     return ", ".join(f"{what}: {count:,}" for what, count in counts.items() if count)

@@ -11,8 +11,8 @@ non-commercial research and teaching) is downloaded to there; a download that wa
 
 The whole of it packs in some seconds on two cores. Stopped or killed at any time, the same command continues behind
 the last whole shard, to the same bytes; the folder is no data set before its manifest.json is there. What a training
-should not see is not packed: damage that most decoders pass over, boxes outside their image, images that are missing.
-The first one stops with its name, or with --quarantine they are set aside and the exit status is 3. The source is only
+should not see is not packed: damage that most decoders ignore, boxes outside their image, images that are missing.
+The first one stops with its name, or with --quarantine they are left out and the exit status is 3. The source is only
 read: a zip is never extracted, and nothing in it or behind a link can lead out of it.
 """
 

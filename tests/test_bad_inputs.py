@@ -119,7 +119,7 @@ def test_bad_input(
 
 
 def check_quarantine(case: Case, arguments: list, aside: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --quarantine the case's images are set aside, or it is refused as without."""
+    """With --quarantine the images of the case are left out, or it is refused as without."""
     there = arguments.index("--out") + 1
     outcome = try_command(
         pack_command.main, [*arguments[:there], aside, *arguments[there + 1 :], "--quarantine"], capsys

@@ -1,4 +1,4 @@
-"""Files of boxes that are meant for other images or classes: refused by their place, or left aside and counted."""
+"""Files of boxes that are meant for other images or classes: refused by their place, or left out and counted."""
 
 import copy
 import json
@@ -101,7 +101,7 @@ REFUSED: list[tuple[Callable[[dict], object], str]] = [
     (without_category, "FILE annotation 3 (id 3): has no category_id, and the file lists categories"),
     (
         one_category_for_all,
-        "no box is used: 6 boxes, 0 used, 6 left aside (6 of no class of the set); of no class: 6 object; give",
+        "no box is used: 6 boxes, 0 used, 6 left out (6 of no class of the set); of no class: 6 object; give",
     ),
     (lambda content: content["annotations"].clear(), "--boxes FILE: it holds no box; give boxes of this set's"),
     (lambda content: content["categories"][1].update(id=1), "FILE category 1: its id 1 is another's too"),
@@ -166,7 +166,7 @@ def test_columns_of_ones_own_may_be_called_alike(
         f"name,x0,y0,x1,y1,{more}\n{NAMES[4]},1,2,30,40{',dog' * more.count(',')},dog\n"
     )
     assert packed_by_command(photos, tmp_path / "boxes.csv", tmp_path / "out") == 0
-    assert f"columns passed over: {more.rpartition(',')[2]}" in capsys.readouterr().out
+    assert f"columns ignored: {more.rpartition(',')[2]}" in capsys.readouterr().out
 
 
 def packed_by_command(photos: Path, file: Path, out: Path, *more: str) -> int:
@@ -174,7 +174,7 @@ def packed_by_command(photos: Path, file: Path, out: Path, *more: str) -> int:
     return run_command(pack_command.main, [str(each) for each in flags])
 
 
-def test_what_is_left_aside_is_counted_and_the_rest_adds_up(
+def test_what_is_left_out_is_counted_and_the_rest_adds_up(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content, file = good(), tmp_path / "boxes.json"
@@ -190,7 +190,7 @@ def test_what_is_left_aside_is_counted_and_the_rest_adds_up(
     said = capsys.readouterr().out
     assert "2 in val; 6 boxes in all" in said
     beside, aside = "1 of another class than their image's", "2 of no class of the set, 1 crowds"
-    assert f"{file}: 10 boxes, 6 used, 1 kept beside ({beside}), 3 left aside ({aside})" in said
+    assert f"{file}: 10 boxes, 6 used, 1 kept but no ground truth ({beside}), 3 left out ({aside})" in said
     assert "1 box beside them, of other classes than their image's, or difficult" in said
     assert boxes_in(tmp_path / "out") == {name: [[30, 20, 70, 50]] for name in NAMES}
     shards = open_shards(tmp_path / "out")
@@ -215,7 +215,7 @@ def test_a_class_is_known_by_its_id_before_its_name(photos: Path, tmp_path: Path
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
     found = read_boxes(tmp_path / "a.json", paths, {path: path.split("/")[0] for path in paths}, names)
-    assert (found.used, found.aside.total()) == (2, 0)
+    assert (found.used, found.left_out.total()) == (2, 0)
 
 
 def test_boxes_of_classes_and_images_that_are_not_packed_are_counted(
@@ -228,8 +228,8 @@ def test_boxes_of_classes_and_images_that_are_not_packed_are_counted(
     assert packed_by_command(spoilt, file, tmp_path / "out", "--classes", "1", "--quarantine") == 3
     said = capsys.readouterr().out
     assert "1 in val; 2 boxes in all" in said
-    assert "6 boxes, 3 used, 3 left aside (3 of classes beyond --classes 1)" in said
-    assert "of the boxes used, 1 of images that were set aside are not packed" in said
+    assert "6 boxes, 3 used, 3 left out (3 of classes beyond --classes 1)" in said
+    assert "of the boxes used, 1 of images that were quarantined are not packed" in said
 
 
 def test_csv_tells_label_and_size_too(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,8 +241,8 @@ def test_csv_tells_label_and_size_too(photos: Path, tmp_path: Path, capsys: pyte
     said = capsys.readouterr().out
     assert "in val; 1 box in all" in said
     assert (
-        "2 boxes, 1 used, 1 kept beside (1 of another class than their image's); 1 line without edges; columns passed "
-        "over: score" in said
+        "2 boxes, 1 used, 1 kept but no ground truth (1 of another class than their image's); 1 line without edges; "
+        "columns ignored: score" in said
     )
 
 
@@ -254,7 +254,7 @@ def test_difficult_boxes_are_kept_and_are_no_ground_truth(
     file.write_text(f"{head}dog0.jpg,30,20,70,50,0\ndog0.jpg,3,2,7,5,1\ndog1.jpg,1,2,30,40,1\n")
     assert packed_by_command(photos, file, tmp_path / "out") == 0
     said = capsys.readouterr().out
-    assert "3 boxes, 1 used, 2 kept beside (2 difficult)" in said
+    assert "3 boxes, 1 used, 2 kept but no ground truth (2 difficult)" in said
     found = {name: boxes for name, boxes in boxes_in(tmp_path / "out").items() if boxes}
     assert found == {"dog/dog0.jpg": [[30, 20, 70, 50]]}
     splits = open_shards(tmp_path / "out").splits.values()
@@ -281,10 +281,10 @@ def test_a_file_of_more_images_is_taken_where_that_is_said(
     assert "line 3: 'other/1.jpg' is no image of the source" in (said := capsys.readouterr().err)
     assert "add --boxes-of-more" in said
     assert packed_by_command(photos, file, tmp_path / "out", "--boxes-of-more") == 0
-    assert "3 boxes, 1 used, 2 left aside (2 of no image of the source)" in capsys.readouterr().out
+    assert "3 boxes, 1 used, 2 left out (2 of no image of the source)" in capsys.readouterr().out
     file.write_text("name,x0,y0,x1,y1\nother/1.jpg,1,1,9,9\n")
     assert packed_by_command(photos, file, tmp_path / "none", "--boxes-of-more") == 2
-    assert "no box is used: 1 boxes, 0 used, 1 left aside (1 of no image" in capsys.readouterr().err
+    assert "no box is used: 1 boxes, 0 used, 1 left out (1 of no image" in capsys.readouterr().err
     file.write_text(f"name,x0,y0,x1,y1\n{NAMES[4].upper()},1,1,9,9\n")
     assert packed_by_command(photos, file, tmp_path / "none", "--boxes-of-more") == 2
     assert "but for case or Unicode form" in capsys.readouterr().err
@@ -301,12 +301,12 @@ def test_labels_of_no_class_are_named(photos: Path, tmp_path: Path, capsys: pyte
     assert packed_by_command(photos, tmp_path / "boxes.csv", tmp_path / "out") == 0
     said = capsys.readouterr().out
     assert (
-        "4 boxes, 1 used, 3 left aside (3 of no class of the set); of no class: 2 dogg, 1 zzz (the set has dog)" in said
+        "4 boxes, 1 used, 3 left out (3 of no class of the set); of no class: 2 dogg, 1 zzz (the set has dog)" in said
     )
 
 
 def test_widths_in_the_place_of_ends_are_told(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And no image is set aside for it."""
+    """And no image is quarantined for it."""
     (tmp_path / "boxes.csv").write_text(f"name,x0,y0,x1,y1\n{NAMES[0]},50,20,30,40\n")
     assert packed_by_command(photos, tmp_path / "boxes.csv", tmp_path / "out", "--quarantine") == 2
     said = capsys.readouterr().err
@@ -457,8 +457,8 @@ def test_no_fault_of_structure_changes_a_box_in_silence(photos: Path, full: bool
         )
         beside, aside = of_classes - used, every - of_classes
         assert f"{every:,} boxes, {used:,} used" in account
-        assert (f"{beside:,} kept beside" in account) == bool(beside)
-        assert (f"{aside:,} left aside" in account) == bool(aside)
+        assert (f"{beside:,} kept but no ground truth" in account) == bool(beside)
+        assert (f"{aside:,} left out" in account) == bool(aside)
         for each in content["images"]:
             assert (each["width"], each["height"]) in ((WIDTH, HEIGHT), (None, None)) or not packed[each["file_name"]]
 
@@ -474,17 +474,17 @@ def test_a_name_is_the_same_text_in_both_unicode_forms(tmp_path: Path) -> None:
     assert [*read_boxes(file, [path], {path: "möwe"}, ["möwe"]).of_image] == [path]
 
 
-def test_what_is_left_aside_is_counted_in_boxes_and_keeps_their_places(tmp_path: Path) -> None:
+def test_what_is_left_out_is_counted_in_boxes_and_keeps_their_places(tmp_path: Path) -> None:
     lines = ["name,x0,y0,x1,y1,label,score", "a.jpg,0,0,9,9,cat,0.5", "a.jpg,1,1,9,9,dog,", "b.jpg,0,0,5,5,cat,"]
     (tmp_path / "boxes.csv").write_text("\n".join(lines))
     labels = {"a.jpg": "cat", "b.jpg": "cat"}
     found = read_boxes(tmp_path / "boxes.csv", [*labels], labels, ["cat", "dog"])
     assert found.predicted, "also where a box without a score comes later"
-    found.leave_aside_classes(["dog"], "x")
+    found.leave_out_classes(["dog"], "x")
     a = found.of_image["a.jpg"]
     assert len(a.boxes) == 1
-    found.leave_aside(["a.jpg"], "y")
-    assert dict(found.aside) == {"x": 1, "y": 1}
+    found.leave_out(["a.jpg"], "y")
+    assert dict(found.left_out) == {"x": 1, "y": 1}
 
 
 @pytest.mark.parametrize("box", ["0,50,10,20", "50,0,20,10"])

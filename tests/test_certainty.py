@@ -47,7 +47,7 @@ def test_of_very_many_images_the_interval_is_that_of_the_binomial(count: int, of
 
 
 def test_what_was_looked_at_is_no_guess() -> None:
-    """Of 205 images 200 were looked at: the other five are all that is not known."""
+    """Of 205 images 200 were reviewed: the other five are all that is not known."""
     low, high = share_interval(190, 200, 205)
     assert 190 / 205 <= low < 190 / 200 < high <= 195 / 205
     assert share_interval(190, 200, 200) == (0.95, 0.95)

@@ -1,4 +1,4 @@
-"""`pack --layout coco` of sets that others wrote: what is taken, by which rule, and what is set aside."""
+"""`pack --layout coco` of sets that others wrote: what is taken, by which rule, and what is quarantined."""
 
 import json
 import shutil
@@ -118,10 +118,10 @@ def test_a_set_of_cocos_own_layout_is_packed_by_the_rule(tmp_path: Path, capsys:
     assert np.diff(train.objects.offsets).tolist() == [1, 1, 3, 1, 1]
     assert np.diff(train.box_offsets).tolist() == [1, 1, 2, 1, 1]
     for words in (
-        "1 image without an object that counts, left aside",
+        "1 image without an object that counts, left out",
         "1 class of no image to train on, left out (unseen)",
-        "1 image of classes that are not packed, left aside",
-        "1 box of crowds, left aside",
+        "1 image of classes that are not packed, left out",
+        "1 box of crowds, left out",
         "1 box beside them, of other classes than their image's, or difficult",
         "1 image with objects of several classes: of the one whose boxes cover the most",
         "1 box repeated, of the same class and edges: taken once",
@@ -237,7 +237,7 @@ def test_images_of_a_split_are_found_in_the_folder_that_is_called_so(tmp_path: P
     assert train.names(range(len(train))) == [f"train/{name}.jpg" for name in "abcdf"]
 
 
-def test_of_one_file_folders_that_images_had_elsewhere_are_passed_over(tmp_path: Path) -> None:
+def test_of_one_file_folders_that_images_had_elsewhere_are_ignored(tmp_path: Path) -> None:
     root = coco_set(tmp_path / "set")
     file = root / "annotations" / "instances_train2017.json"
     content = json.loads(file.read_text())
@@ -253,7 +253,7 @@ def test_of_one_file_folders_that_images_had_elsewhere_are_passed_over(tmp_path:
 
 
 @pytest.mark.parametrize("listed", ["A/0.jpg B/0.jpg", "A/0.jpg"])
-def test_folders_are_passed_over_where_that_joins_no_two_images(
+def test_folders_are_ignored_where_that_joins_no_two_images(
     listed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two cameras that call their images alike."""
@@ -287,7 +287,7 @@ def test_boxes_without_a_side_and_masks_of_other_classes_are_counted(
     file.write_text(json.dumps(content))
     packed_again(root, "coco")
     said = capsys.readouterr().out
-    assert "1 box without a width or a height, left aside" in said
+    assert "1 box without a width or a height, left out" in said
     assert "masks of objects of other classes than their image's not kept, an image has one" in said
 
 
@@ -306,7 +306,7 @@ def test_images_of_test_are_told_as_that(tmp_path: Path, capsys: pytest.CaptureF
     assert "1 image of the folder in no file of annotations, and not packed\n" in said
 
 
-def test_a_box_that_is_left_aside_takes_no_mask_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_box_that_is_left_out_takes_no_mask_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = coco_set(tmp_path / "set")
     place = root / "annotations" / "instances_train2017.json"
     content = json.loads(place.read_text())
@@ -315,7 +315,7 @@ def test_a_box_that_is_left_aside_takes_no_mask_away(tmp_path: Path, capsys: pyt
     )
     place.write_text(json.dumps(content))
     found = packed_again(root, "coco")
-    assert "1 box without a width or a height, left aside" in capsys.readouterr().out
+    assert "1 box without a width or a height, left out" in capsys.readouterr().out
     train = found.splits["train"]
     mask = mask_of(train, train.names(range(len(train))).index("train2017/a.jpg"))
     assert mask is not None
@@ -429,7 +429,7 @@ def test_an_image_in_two_splits_is_refused(tmp_path: Path, capsys: pytest.Captur
     assert "'train2017/a.jpg' is " in capsys.readouterr().err
 
 
-def test_bad_segmentations_and_missing_images_are_set_aside_by_name(
+def test_bad_segmentations_and_missing_images_are_quarantined_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = coco_set(tmp_path / "set")
@@ -442,7 +442,7 @@ def test_bad_segmentations_and_missing_images_are_set_aside_by_name(
     assert run(pack.main, *flags) == 2
     assert "b.jpg: no such image, and the annotations list it" in capsys.readouterr().err
     assert run(pack.main, *flags, "--quarantine") == 3
-    assert "4 packed and 2 set aside, 6 in all" in capsys.readouterr().out
+    assert "4 packed and 2 quarantined, 6 in all" in capsys.readouterr().out
 
 
 def test_runs_of_another_size_or_number_of_pixels_are_refused() -> None:

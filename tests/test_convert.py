@@ -88,7 +88,7 @@ def test_voc_gives_back_what_was_packed_in_whole_pixels(
     capsys.readouterr()
     before, after = open_shards(shards), packed_again(tmp_path / "voc", "voc")
     said = capsys.readouterr().out
-    assert "9 images without an object that counts, left aside" in said
+    assert "9 images without an object that counts, left out" in said
     for name in ("train", "val"):
         one = before.splits[name]
         kept = np.flatnonzero(np.diff(one.objects.offsets) > 0)

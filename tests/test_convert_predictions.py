@@ -557,7 +557,7 @@ def test_parts_that_cannot_be_are_refused(
     assert "--part 1/2: goes with --format coco, not csv" in capsys.readouterr().err
 
 
-def test_no_bad_image_of_a_detection_set_is_drawn_for_val_where_they_are_set_aside(
+def test_no_bad_image_of_a_detection_set_is_drawn_for_val_where_they_are_quarantined(
     reviewed: Path, predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = shutil.copytree(predictions / "photos", tmp_path / "photos")
@@ -568,7 +568,7 @@ def test_no_bad_image_of_a_detection_set_is_drawn_for_val_where_they_are_set_asi
         (photos / name).write_bytes((photos / name).read_bytes()[:200])
     capsys.readouterr()
     assert run(pack.main, *flags, "--out", tmp_path / "second") == 3
-    assert "2 bad images passed over where val was drawn" in capsys.readouterr().out
+    assert "2 bad images ignored where val was drawn" in capsys.readouterr().out
     again = open_shards(tmp_path / "second").splits["val"]
     assert np.bincount(again.labels).tolist() == np.bincount(val.labels).tolist()
 

@@ -102,7 +102,7 @@ def test_every_mistake_is_named_by_file_and_line(birds: Path, tmp_path: Path, sp
     assert not (tmp_path / "shards" / "manifest.json").exists()
 
 
-def test_images_that_are_missing_can_be_set_aside(birds: Path, tmp_path: Path) -> None:
+def test_images_that_are_missing_can_be_quarantined(birds: Path, tmp_path: Path) -> None:
     (birds / "images" / BIRDS[1] / "Laysan_Albatross_0001_6.jpg").unlink()
     manifest = pack(Cub(birds), tmp_path / "shards", quarantine=True)
     assert [split.quarantined for split in manifest.splits.values()] == [1, 0]

@@ -193,7 +193,7 @@ def test_sizes_of_a_csv_may_stand_on_some_lines(tmp_path: Path, capsys: pytest.C
     file.write_text("name,x0,y0,x1,y1,width,height,by\na.jpg,1,1,9,9,,,me\na.jpg,1,1,8,8,20,10,\nb.jpg,,,,,,,\n")
     (image,) = read_known_boxes(file, "known").images.values()
     assert image.size == (20, 10)
-    assert capsys.readouterr().out == "known: 1 line without edges; columns passed over: by\n"
+    assert capsys.readouterr().out == "known: 1 line without edges; columns ignored: by\n"
     file.write_text("name,x0,y0,x1,y1,width,height\na.jpg,1,1,9,9,20,10\na.jpg,1,1,8,8,30,10\n")
     with pytest.raises(UserError, match=r"line 3: 'a.jpg' has two sizes, \(20, 10\) and \(30, 10\)"):
         read_known_boxes(file, "known")
@@ -205,18 +205,18 @@ def test_a_part_is_cut_as_the_whole_is(root: Path) -> None:
     assert boxes_in(root / "part.json") == boxes_in(root / "whole.json")
 
 
-def test_known_boxes_without_a_width_are_left_aside(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_known_boxes_without_a_width_are_left_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As packing has it, in COCO's JSON and in CSV."""
     content = json.loads((root / "known.json").read_text())
     flat = content["annotations"][0] | {"bbox": [5, 5, 0, 9]}
     (root / "flat.json").write_text(json.dumps(content | {"annotations": [*content["annotations"], flat]}))
     assert predicted(root, "flat-out.json", "--cut-on", str(root / "flat.json")) == 0
-    assert "1 box without a width or a height, left aside" in " ".join(capsys.readouterr().out.split())
+    assert "1 box without a width or a height, left out" in " ".join(capsys.readouterr().out.split())
     assert predicted(root, "plain-out.json", "--cut-on", str(root / "known.json")) == 0
     assert boxes_in(root / "flat-out.json") == boxes_in(root / "plain-out.json")
     (root / "flat.csv").write_text("name,x0,y0,x1,y1\na.jpg,0,0,0,0\na.jpg,5,5,15,19\n")
     assert len(read_known_boxes(root / "flat.csv", "flat.csv").raw_annotations) == 1
-    assert "flat.csv: 1 box without a width or a height, left aside" in capsys.readouterr().out
+    assert "flat.csv: 1 box without a width or a height, left out" in capsys.readouterr().out
     (root / "flat.csv").write_text("name,x0,y0,x1,y1\na.jpg,5,5,5,9\n")
     with pytest.raises(UserError, match="holds no box"):
         read_known_boxes(root / "flat.csv", "flat.csv")

@@ -97,7 +97,7 @@ def test_bytes_behind_the_end_of_a_jpeg_are_no_damage() -> None:
 
 
 def test_bytes_between_a_jpegs_segments_are_damage() -> None:
-    """libjpeg passes over them, and DALI does not decode the image; here before the first scan."""
+    """libjpeg ignores them, and DALI does not decode the image; here before the first scan."""
     image = WHOLE["JPEG"]
     at = image.index(b"\xff\xda")
     damaged = image[:at] + b"\x15" + image[at:]

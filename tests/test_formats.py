@@ -598,7 +598,7 @@ def test_photographs_that_exif_turns_are_written_upright(form: FolderFormat, tmp
 
 
 def test_yolo_has_a_gif_as_png_of_its_first_frame(tmp_path: Path) -> None:
-    """Ultralytics passes over a GIF, and with it over its labels."""
+    """Ultralytics ignores a GIF, and with it its labels."""
     frames = [Image.new("RGB", (40, 30), colour) for colour in ((200, 30, 10), (0, 0, 90))]
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])

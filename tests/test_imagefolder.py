@@ -77,7 +77,7 @@ def test_classes_are_the_folders_in_order_and_images_are_found_at_any_depth(phot
     assert [each.wnid for each in source.classes] == [each.name for each in source.classes] == [*CLASSES]
     found = names(source, "train") + names(source, "val")
     assert sorted(found) == sorted(str(path.relative_to(photos)) for path in photos.rglob("*.jpg"))
-    assert source.notes == ["2 files in the class folders passed over, as their endings are no image's"]
+    assert source.notes == ["2 files in the class folders ignored, as their endings are no image's"]
     for split in source.splits:
         labels = [CLASSES.index(name.partition("/")[0]) for name in names(source, split)]
         assert source.labels(split).tolist() == labels == sorted(labels)
@@ -87,7 +87,7 @@ def test_classes_are_the_folders_in_order_and_images_are_found_at_any_depth(phot
 def test_where_images_drawn_for_val_are_bad_others_of_their_class_are(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With --quarantine, where bad images are set aside."""
+    """With --quarantine."""
     drawn = [name for name in names(ImageFolder(photos, val=0.3), "val") if name.startswith(CLASSES[0])]
     folder = shutil.copytree(photos, tmp_path / "bad")
     for bad in drawn[:2]:
@@ -95,8 +95,8 @@ def test_where_images_drawn_for_val_are_bad_others_of_their_class_are(
     flags = ["--layout", "imagefolder", "--source", folder, "--val-fraction", "0.3", "--out", tmp_path / "shards"]
     assert run_command(pack_command.main, [*map(str, flags), "--quarantine"]) == 3
     said = capsys.readouterr().out
-    assert "2 bad images passed over where val was drawn" in said
-    assert "28 packed and 2 set aside, 30 in all" in said
+    assert "2 bad images ignored where val was drawn" in said
+    assert "28 packed and 2 quarantined, 30 in all" in said
     splits = open_shards(tmp_path / "shards").splits
     assert np.bincount(splits["val"].labels).tolist() == [3, 3, 3]
     assert np.bincount(splits["train"].labels).tolist() == [5, 7, 7]
@@ -284,12 +284,12 @@ def test_a_set_without_boxes_is_packed_and_its_command_continues(photos: Path, t
     assert len(open_shards(again).splits["val"].boxes) == 0
 
 
-def test_the_command_says_what_it_passed_over(photos: Path, tmp_path: Path, capsys) -> None:
+def test_the_command_says_what_it_ignored(photos: Path, tmp_path: Path, capsys) -> None:
     arguments = ["--layout", "imagefolder", "--source", str(photos), "--out", str(tmp_path / "shards")]
     assert run_command(pack_command.main, arguments) == 0
     said = capsys.readouterr().out
     assert "photos (class folders, 0.1 of them val), 3 classes, 27 train, 3 val images" in said
-    assert "2 files in the class folders passed over" in said
+    assert "2 files in the class folders ignored" in said
     assert run_command(pack_command.main, arguments) == 2
     assert "is packed already, and whole" in capsys.readouterr().err
     assert run_command(pack_command.main, [*arguments, "--val-fraction", "0.5"]) == 2
@@ -545,7 +545,7 @@ def test_photographs_that_cannot_be_read_are_counted_by_their_endings_with_the_r
         (photos / "cat" / name).write_bytes(b"x")
     assert run_command(pack_command.main, pack_flags(photos)) == 0
     said = capsys.readouterr().out
-    over = "in the class folders passed over,"
+    over = "in the class folders ignored,"
     assert f"2 files {over} as photographs that end in .jxl cannot be read here (convert them to JPEG)" in said
     assert f"1 file {over} as photographs that end in .cr2 cannot be read here" in said
     assert f"2 files {over} as their names go on behind an image's ending, as in x.jpg?w=300 (rename them)" in said
@@ -800,4 +800,4 @@ def test_of_classes_that_are_not_packed_no_image_is_looked_at(photos: Path) -> N
             path.write_bytes(b"no image")
     source = ImageFolder(photos, class_count=1, quarantine=True)
     assert len(source.classes) == 1
-    assert not [note for note in source.notes if "passed over where val was drawn" in note]
+    assert not [note for note in source.notes if "ignored where val was drawn" in note]

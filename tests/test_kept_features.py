@@ -218,7 +218,7 @@ def test_a_mask_head_is_the_same_to_the_bit_where_features_cannot_be_kept_or_no_
     assert run_command(train.main, flags(whole)) == 0
     said = capsys.readouterr()
     assert "before the tail" not in said.out
-    assert "--train-part classifier: what is not trained has drawn weights and stays so" in said.err
+    assert "--train-part classifier: what is not trained has random weights and stays so" in said.err
     with signalled_after(12, signal.SIGTERM):  # 5 steps of the classifier, and 7 of the head
         assert run_command(train.main, flags(later)) == 75
     shutil.rmtree(shards.folder / "features")

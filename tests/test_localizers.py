@@ -21,7 +21,7 @@ from kernels import reference
 
 @pytest.fixture(scope="module")
 def model():
-    """A network with drawn weights, and a head behind its cut whose BN has seen something."""
+    """A network with random weights, and a head behind its cut whose BN has seen something."""
     network = build_preact_resnet(18, "A", 5, seed=1)
     head = build_mask_head(preact_resnet.WIDTHS[2], seed=2)
     with torch.no_grad():

@@ -41,8 +41,8 @@ def test_classes_of_val_alone_are_not_packed() -> None:
     found = ruled(val=(image_of("b", thing("bird", 0, 5), thing("cat", 0, 2)),))
     assert [one.name for one in found.classes] == ["cat", "dog"]
     assert "1 class of no image to train on, left out (bird)" in found.notes
-    assert "1 image of classes that are not packed, left aside" in found.notes
-    assert "2 boxes of images that were left aside" in found.notes
+    assert "1 image of classes that are not packed, left out" in found.notes
+    assert "2 boxes of images that were left out" in found.notes
 
 
 def test_what_is_beside_is_of_another_class_or_difficult() -> None:
@@ -60,11 +60,11 @@ def test_a_class_that_is_only_difficult_makes_no_image_one_of_several() -> None:
     )
 
 
-def test_boxes_are_named_by_their_own_places_where_others_are_left_aside() -> None:
+def test_boxes_are_named_by_their_own_places_where_others_are_left_out() -> None:
     found = ruled(image_of("a", thing("dog", 0, 0), thing("cat", 1, 5), thing("cat", 10, 5)))
     (image,) = found.annotations["train"][2:]
     assert [each.origin for each in image.boxes] == ["cat at 1", "cat at 10"]
-    assert "1 box without a width or a height, left aside" in found.notes
+    assert "1 box without a width or a height, left out" in found.notes
 
 
 def test_a_mask_is_of_the_class_that_the_image_is_taken_for() -> None:

@@ -74,7 +74,7 @@ def test_masks_are_packed_beside_their_images(photos: Path, capsys: pytest.Captu
     said = capsys.readouterr().out
     assert "images with a mask: 17 of 18" in said
     assert f"{photos.parent / 'masks'}: 18 masks, 17 used, 1 of no image; 1 image without one" in said
-    assert "1 file beside the masks passed over" in said
+    assert "1 file beside the masks ignored" in said
     shards = open_shards(photos.parent / "shards")
     assert shards.manifest.schema_version == 2
     train = shards.splits["train"]
@@ -144,7 +144,7 @@ def test_what_is_no_mask_of_its_image_is_a_fault_of_that_image(
     assert words in line
     shutil.rmtree(photos.parent / "shards")
     assert packed(photos, "--quarantine") == 3
-    assert "17 packed and 1 set aside, 18 in all" in capsys.readouterr().out
+    assert "17 packed and 1 quarantined, 18 in all" in capsys.readouterr().out
 
 
 def test_what_does_not_fit_together_is_refused(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -148,7 +148,7 @@ def test_killed_between_the_manifest_and_the_end(unbroken: Path, tmp_path: Path)
     with pytest.raises(Killed), ended_at_write(MANIFEST_NAME, put_in_place=True):
         pack_spotty(out)
     assert len(open_shards(out).splits["train"]) == TRAIN - 4
-    with pytest.raises(UserError, match=r"is packed already, 6 bad images set aside"):
+    with pytest.raises(UserError, match=r"is packed already, 6 bad images quarantined"):
         pack_spotty(out)
     assert contents(out) == contents(unbroken)
 
@@ -235,7 +235,7 @@ def test_other_work_is_refused_and_not_touched(begun: Path, capsys: pytest.Captu
     with_masks.beyond_boxes = True
     with pytest.raises(UserError, match=r"synthetic.* without masks \(--masks\) or boxes of other classes \(--boxes\)"):
         pack(with_masks, begun, max_shard_bytes=SHARD_BYTES, quarantine=True)
-    with pytest.raises(UserError, match=r"unfinished packing with --quarantine, \d images set aside so far; give it"):
+    with pytest.raises(UserError, match=r"unfinished packing with --quarantine, \d images quarantined so far; give it"):
         pack(Spotty(), begun, max_shard_bytes=SHARD_BYTES)
     assert contents(begun) == before
 
@@ -324,7 +324,7 @@ def test_an_image_changed_among_the_packed_ones_is_packed_anew(
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
-def test_quarantine_lists_what_it_set_aside_and_the_counts_add_up(
+def test_quarantine_lists_what_it_quarantined_and_the_counts_add_up(
     unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shards = open_shards(unbroken)
@@ -345,7 +345,7 @@ def test_quarantine_lists_what_it_set_aside_and_the_counts_add_up(
     assert {each["reason"] for each in listed} == {"missing", "bad image, truncated: the JPEG has no end mark"}
 
 
-def test_pixel_statistics_leave_out_what_was_set_aside(unbroken: Path) -> None:
+def test_pixel_statistics_leave_out_what_was_quarantined(unbroken: Path) -> None:
     moments = packing.PixelMoments()
     good = [record.image for index, record in enumerate(drawn("train")) if index not in BAD["train"]]
     for look in judge_images(good):
@@ -389,7 +389,7 @@ def test_a_full_disk_keeps_what_is_finished(unbroken: Path, tmp_path: Path) -> N
     assert contents(out) == contents(unbroken)
 
 
-def test_what_is_set_aside_of_val_does_not_empty_a_class_of_train(tmp_path: Path) -> None:
+def test_what_is_quarantined_of_val_does_not_empty_a_class_of_train(tmp_path: Path) -> None:
     """Of class 0 half of train is bad and all of val: as many as train has."""
     pack_spotty(tmp_path / "out", Spotty(bad={"train": range(15), "val": range(15)}))
     splits = open_shards(tmp_path / "out").splits

@@ -57,7 +57,7 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path: Path, value: float) -
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_what_a_checkpoint_lacks_is_named_and_what_it_has_beside_is_passed_over(tmp_path: Path) -> None:
+def test_what_a_checkpoint_lacks_is_named_and_what_it_has_beside_is_ignored(tmp_path: Path) -> None:
     state, info = state_of()
     saved = saved_of(state, info, tmp_path)
     restore(state, Checkpoint(saved.path, 3, saved.scalars, saved.tensors | {"more": torch.zeros(1)}), info, "fp32")

@@ -68,7 +68,7 @@ def write_page(folder: Path, *more: object) -> Path:
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    """A tab in which no error is passed over, nor anything fetched."""
+    """A tab in which no error is ignored, nor anything fetched."""
     context = browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
     tab = context.new_page()
     errors: list[str] = []

@@ -58,7 +58,7 @@ def test_boxes_calibrate_certainties_which_are_kept_with_the_predictions(
     out = predictions.parent / "out"
     assert evaluated(predictions, "truth.json", "--out", str(out)) == 0
     said = capsys.readouterr().out
-    assert "100 images predicted, 100 looked at: 100 boxes" in said
+    assert "100 images predicted, 100 reviewed: 100 boxes" in said
     report = json.loads((out / "report.json").read_text())
     assert report["boxes"]["boxes"]["top1_clas"] == 100
     right = report["boxes"]["boxes"]["top1_loc@0.5"]
@@ -78,7 +78,7 @@ def reviewed(
     phases: dict[str, int],
     wrong: Mapping[int, str] | None = None,
 ) -> str:
-    """A review's export: for each image that was looked at its phase and verdict; a corrected one's box is moved.
+    """A review's export: for each image that was reviewed its phase and verdict; a corrected one's box is moved.
     wrong: what of rejected ones is.
     """
     predicted = [{"category_id": 1, "bbox": [10, 10, 40, 40]}]
@@ -256,7 +256,7 @@ def test_a_sample_that_is_not_looked_through_has_no_interval(
     name = reviewed(predictions, [(k, "sample", "accepted") for k in range(10)], {"sample": 40})
     assert evaluated(predictions, name) == 0
     said = capsys.readouterr().out
-    assert "random sample: 10 of 40 looked at, 10 of them accepted; look at all of it" in " ".join(said.split())
+    assert "random sample: 10 of 40 reviewed, 10 of them accepted; review all of it" in " ".join(said.split())
     assert "95 %)" not in said
 
 
@@ -543,7 +543,7 @@ def test_known_boxes_come_back_under_the_names_that_label_studio_gives(
         each["file_name"] = ours + each["file_name"]
     predictions.write_text(json.dumps(of_predictions))
     assert evaluated(predictions, "truth.json", "--out", str(predictions.parent / "theirs")) == 0
-    assert "100 images predicted, 100 looked at" in capsys.readouterr().out
+    assert "100 images predicted, 100 reviewed" in capsys.readouterr().out
     own, theirs = (json.loads((predictions.parent / name / "report.json").read_text()) for name in ("own", "theirs"))
     assert own["boxes"] == theirs["boxes"]
 

@@ -63,7 +63,7 @@ def test_csv_that_convert_wrote_is_read(synthetic_shards, tmp_path, capsys):
     np.save(tmp_path / "maps.npy", np.random.default_rng(0).random((len(val), 8, 8), np.float32))
     capsys.readouterr()
     assert run_evaluate("--maps", tmp_path / "maps.npy", "--boxes", boxes, "--out", tmp_path / "out") == 0
-    assert f"{boxes}: columns passed over: score, probability, verdict\n" in capsys.readouterr().out
+    assert f"{boxes}: columns ignored: score, probability, verdict\n" in capsys.readouterr().out
     images, expected = read_annotations(boxes), Truths.of_split(val)
     assert images.names == val.names(range(len(val)))
     assert images.truths.digest() == expected.digest()

@@ -85,7 +85,7 @@ def test_a_folder_and_its_zip_hold_the_same_images_in_the_same_order(folder: Pat
         np.testing.assert_array_equal(one.pixels(), other.pixels())
     assert from_folder.notes == from_zip.notes
     assert from_folder.notes == [
-        "1 other file in the folders passed over, as their endings are no image's",
+        "1 other file in the folders ignored, as their endings are no image's",
         f"1 {LEFT_OUT}",
     ]
 

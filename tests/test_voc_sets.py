@@ -1,4 +1,4 @@
-"""`pack --layout voc` of sets that others wrote: where its files may lie, and what is set aside."""
+"""`pack --layout voc` of sets that others wrote: where its files may lie, and what is quarantined."""
 
 import re
 import shutil
@@ -317,11 +317,11 @@ def test_images_are_found_by_the_names_that_their_xmls_give(tmp_path: Path) -> N
 KINDS = ("cat", "dog")
 
 
-def test_xmls_of_other_tools_are_passed_over_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_xmls_of_other_tools_are_ignored_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = beside(tmp_path / "set", "train", "val")
     put(root / "train" / "traincat.jpg.aux.xml", b"<PAMDataset></PAMDataset>")
     packed_again(root, "voc")
-    assert "1 XML of something else, passed over" in capsys.readouterr().out
+    assert "1 XML of something else, ignored" in capsys.readouterr().out
     for path in root.rglob("*.xml"):
         path.write_text("<annotations></annotations>")
     assert run(pack.main, "--layout", "voc", "--source", root, "--out", tmp_path / "out") == 2

@@ -56,11 +56,9 @@ def test_what_lies_in_the_way_is_told_before_the_work(tmp_path: Path) -> None:
         refuse_in_the_way(tmp_path / "maps")
 
 
-@pytest.mark.parametrize(
-    ("number", "is_passed_over"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)]
-)
+@pytest.mark.parametrize(("number", "is_ignored"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
 def test_a_file_system_that_cannot_write_a_folder_out_is_good_enough(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_passed_over: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_ignored: bool
 ) -> None:
     fsync = os.fsync
 
@@ -70,5 +68,5 @@ def test_a_file_system_that_cannot_write_a_folder_out_is_good_enough(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", only_files)
-    with contextlib.nullcontext() if is_passed_over else pytest.raises(OSError, match="as some file systems say"):
+    with contextlib.nullcontext() if is_ignored else pytest.raises(OSError, match="as some file systems say"):
         write_json(tmp_path / "numbers.json", {})

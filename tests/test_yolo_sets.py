@@ -1,4 +1,4 @@
-"""`pack --layout yolo` of sets that others wrote: where their files may lie, and what is set aside."""
+"""`pack --layout yolo` of sets that others wrote: where their files may lie, and what is quarantined."""
 
 import json
 import shutil
@@ -140,11 +140,11 @@ def test_images_without_labels_repeats_and_labels_without_images_are_counted(
     found = packed_again(root, "yolo")
     said = capsys.readouterr().out
     for words in (
-        "1 image without an object that counts, left aside",
+        "1 image without an object that counts, left out",
         "1 file of labels without an image, and not packed",
         "1 box repeated, of the same class and edges: taken once",
         "1 box beside them, of other classes than their image's, or difficult",
-        "1 box without a width or a height, left aside",
+        "1 box without a width or a height, left out",
         "1 image with objects of several classes: of the one whose boxes cover the most",
     ):
         assert words in said, said
@@ -319,7 +319,7 @@ def test_lists_and_folders_that_cannot_be_are_named(tmp_path: Path, capsys: pyte
     assert "holds no image; give the folder of a set in YOLO's form" in refused(root, capsys)
 
 
-def test_bad_images_are_set_aside_and_a_changed_label_packs_anew(
+def test_bad_images_are_quarantined_and_a_changed_label_packs_anew(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = yolo_set(tmp_path / "set")
@@ -329,7 +329,7 @@ def test_bad_images_are_set_aside_and_a_changed_label_packs_anew(
     put(root / "labels/train/d.txt", b"0 0.99 0.5 0.4 0.2")
     out = tmp_path / "out"
     assert run(pack.main, "--layout", "yolo", "--source", root, "--out", out, "--quarantine") == 3
-    assert "4 packed and 2 set aside, 6 in all" in capsys.readouterr().out
+    assert "4 packed and 2 quarantined, 6 in all" in capsys.readouterr().out
     aside = json.loads((out / "quarantine.json").read_text())
     assert sorted(each["name"] for each in aside) == ["images/train/c.jpg", "images/train/d.jpg"]
     assert [len(split) for split in open_shards(out).splits.values()] == [2, 2]

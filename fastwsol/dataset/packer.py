@@ -118,7 +118,7 @@ class _Packing:
         self._schema_version = schema_version_for(source)
         # By their index in the split; with the boxes that were cut.
         self._rows: deque[tuple[int, ImageFacts, int]] = deque()
-        self._set_aside: deque[tuple[int, Quarantined]] = deque()
+        self._quarantined: deque[tuple[int, Quarantined]] = deque()
 
     def run(self, workers: int) -> Manifest:
         """Write what is missing of every split, the quarantine's list, and the manifest last."""
@@ -129,17 +129,17 @@ class _Packing:
             for split in self._source.splits:
                 self._write_split(split, pool, workers)
                 shards = self._journal.of(split)
-                aside = [each for shard in shards for each in shard.quarantined]
-                aside += [each for _, each in self._set_aside]  # some only where the split has no row at all
-                self._set_aside.clear()
+                bad = [each for shard in shards for each in shard.quarantined]
+                bad += [each for _, each in self._quarantined]  # some only where the split has no row at all
+                self._quarantined.clear()
                 images = sum(each.shard.rows for each in shards)
-                if images + len(aside) != self._source.count(split):  # the journal was a file that anyone could change
+                if images + len(bad) != self._source.count(split):  # the journal was a file that anyone could change
                     raise RunFailure(
-                        f"{self._out}: {images:,} images of {split!r} packed and {len(aside):,} set aside are not the "
+                        f"{self._out}: {images:,} images of {split!r} packed and {len(bad):,} quarantined are not the "
                         f"source's {self._source.count(split):,}; delete the folder and pack anew"
                     )
-                splits[split] = SplitFiles(images, tuple(each.shard for each in shards), len(aside))
-                quarantined += aside
+                splits[split] = SplitFiles(images, tuple(each.shard for each in shards), len(bad))
+                quarantined += bad
         finally:
             pool.shutdown(cancel_futures=True)
         if quarantined:
@@ -197,7 +197,7 @@ class _Packing:
     def _judged(self, split: str, start: int, pool: Executor, workers: int, ticker: Ticker) -> Iterator[Row]:
         """Yield the rows of `split` from record `start` on, in the source's order, each image judged.
 
-        A bad record is set aside, or raises UserError.
+        A bad record is quarantined, or raises UserError.
         """
         labels = self._source.labels(split)
         for index, (record, facts) in enumerate(self._facts(split, start, pool, workers), start):
@@ -212,7 +212,7 @@ class _Packing:
             elif self._quarantine:
                 wnid = self._source.classes[labels[index]].wnid
                 origin = self._source.origin(split, index, fault.box)
-                self._set_aside.append((index, Quarantined(split, fault.name, wnid, fault.reason, origin)))
+                self._quarantined.append((index, Quarantined(split, fault.name, wnid, fault.reason, origin)))
             else:
                 _refuse(self._source, split, index, fault)
 
@@ -228,15 +228,15 @@ class _Packing:
             cut += cut_of_image
             stop = index + 1
         last = not self._rows
-        if last:  # what was set aside behind its rows belongs to it
+        if last:  # what was quarantined behind its rows belongs to it
             stop = self._source.count(split)
-        aside = []
-        while self._set_aside and self._set_aside[0][0] < stop:
-            aside.append(self._set_aside.popleft()[1])
+        bad = []
+        while self._quarantined and self._quarantined[0][0] < stop:
+            bad.append(self._quarantined.popleft()[1])
         fingerprint = self._source.fingerprint(split, start, stop)
         sums = moments.moments.tolist()
         ways = {how: count for how, count in changed.items() if count}
-        return FinishedShard(split, shard, stop, last, fingerprint, moments.pixels, sums, tuple(aside), ways, cut)
+        return FinishedShard(split, shard, stop, last, fingerprint, moments.pixels, sums, tuple(bad), ways, cut)
 
 
 def _refuse_empty(source: Source) -> None:
@@ -262,16 +262,16 @@ def _refuse_known_faults(source: Source) -> None:
 def _refuse(source: Source, split: str, index: int, fault: Fault) -> NoReturn:
     where = source.origin(split, index, fault.box)
     raise UserError(
-        f"{fault.name}: {fault.reason} ({where}); {fault.remedy}, or set bad images aside with --quarantine"
+        f"{fault.name}: {fault.reason} ({where}); {fault.remedy}, or leave bad images out with --quarantine"
     )
 
 
 def _refuse_emptied(source: Source, quarantined: list[Quarantined], out: Path) -> None:
     """Raise UserError where a split, or a class of those that are trained on, has lost all its images."""
     for split in source.splits:
-        aside = Counter(each.wnid for each in quarantined if each.split == split)
+        bad = Counter(each.wnid for each in quarantined if each.split == split)
         before = Counter(source.classes[label].wnid for label in source.labels(split))
-        emptied = [wnid for wnid in before if aside[wnid] == before[wnid]]
+        emptied = [wnid for wnid in before if bad[wnid] == before[wnid]]
         if emptied and (split == "train" or len(emptied) == len(before)):
             what = f"class {emptied[0]} in split {split!r}" if len(emptied) < len(before) else f"split {split!r}"
             raise UserError(

@@ -29,7 +29,7 @@ _ELSEWHERE = "delete the folder if it holds nothing you want, or give another wi
 
 @dataclass(frozen=True)
 class Quarantined:
-    """One image that was set aside: which, of which class, why, and where its annotation stands."""
+    """One image that was quarantined: which, of which class, why, and where its annotation stands."""
 
     split: str
     name: str
@@ -43,7 +43,7 @@ class FinishedShard:
     """A shard that lies whole on disk, and what it took from the source: its split's records up to index `stop`.
 
     last: whether no row of the split came after it; fingerprint: `Source.fingerprint` of those records, from where the
-    shard before ended; pixels, moments: of its images, as in `PixelMoments`; quarantined: what was set aside among
+    shard before ended; pixels, moments: of its images, as in `PixelMoments`; quarantined: what was quarantined among
     those records; changed: how many of its images were packed otherwise than they came, by how; cut: how many of their
     boxes were cut at the image's edge.
     """

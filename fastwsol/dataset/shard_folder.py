@@ -23,7 +23,7 @@ def make_folder(out: Path) -> None:
 def open_folder(out: Path, source: Source, max_shard_bytes: int, quarantine: bool, lossless: bool = False) -> Journal:
     """The journal to go on with, in a folder that holds nothing else than its shards.
 
-    max_shard_bytes: the most that a shard may hold. quarantine: whether bad images are set aside. lossless: whether
+    max_shard_bytes: the most that a shard may hold. quarantine: whether bad images are quarantined. lossless: whether
     images encoded anew lose nothing. Raises UserError where `out` holds anything but an unfinished packing of `source`:
     that is never touched.
     """
@@ -56,9 +56,9 @@ def _refuse_finished(out: Path, source: Source) -> NoReturn:
     same = (manifest.source, manifest.classes) == (source.identity, source.classes)
     state = "holds another data set"
     if same:
-        aside = sum(split.quarantined for split in manifest.splits.values())
-        state = f"is packed already, {aside:,} bad images set aside" if aside else "is packed already, and whole"
-        there = aside + sum(split.images for split in manifest.splits.values())
+        bad = sum(split.quarantined for split in manifest.splits.values())
+        state = f"is packed already, {bad:,} bad images quarantined" if bad else "is packed already, and whole"
+        there = bad + sum(split.images for split in manifest.splits.values())
         if (now := sum(source.count(split) for split in source.splits)) != there:
             state = f"is packed already, of {there:,} images where the source has {now:,} now"
     classes = number_of(len(source.classes), "class", "classes")
@@ -90,10 +90,10 @@ def _refuse_other_work(earlier: Journal, new: Journal, quarantine: bool, splits:
             f"{earlier.folder}: holds an unfinished packing of {', '.join(more)} too; finish that with its own "
             f"command, delete the folder, or give another with --out"
         )
-    aside = sum(len(each.quarantined) for each in earlier.finished)
-    if aside and not quarantine:
+    bad = sum(len(each.quarantined) for each in earlier.finished)
+    if bad and not quarantine:
         raise UserError(
-            f"{earlier.folder}: holds an unfinished packing with --quarantine, {aside:,} images set aside so far; give "
+            f"{earlier.folder}: holds an unfinished packing with --quarantine, {bad:,} images quarantined so far; give "
             f"it again to continue, or another folder with --out"
         )
 

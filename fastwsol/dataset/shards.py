@@ -3,7 +3,7 @@
     folder/
       train-00000.arrow ...   Arrow IPC files, uncompressed, at most 64 MiB each, never rewritten in place
       val-00000.arrow ...
-      quarantine.json         the images that were set aside, where there were any
+      quarantine.json         the images that were quarantined, where there were any
       manifest.json           written last: without it there is no data set
 
 A row is `name, image, width, height, label, boxes`: the image is the encoded file as it came, or anew where decoders
@@ -87,7 +87,7 @@ class ShardFile:
 @dataclass(frozen=True)
 class SplitFiles:
     """One split as the manifest knows it: how many images, the shards that hold them, in order, and how many images
-    of the source were set aside.
+    of the source were quarantined.
     """
 
     images: int

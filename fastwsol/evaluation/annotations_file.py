@@ -12,7 +12,7 @@ boxes are inclusive, add 1 to x1 and y1); empty for an image without a box. `lab
 with `label` there are results by class, with both of them Top-1 rates, and with five predicted classes, `;` between
 them, the most likely first, Top-5 rates (a `;` or a backslash in a name has a backslash before it). Lines of one image
 say the same of all but its box. A box with a 1 in a column `difficult` is no ground truth; other columns, as of CSV
-that `convert` wrote, are passed over and named.
+that `convert` wrote, are ignored and named.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class _Row:
 def _notes(header: Sequence[str], rows: Sequence[_Row]) -> Iterator[str]:
     """What is to be said of lines and columns that are no ground truth, or may be none."""
     if others := [name for name in header if name not in (*REQUIRED, *OPTIONAL)]:
-        yield f"columns passed over: {', '.join(plain(name) or repr(name) for name in others)}"
+        yield f"columns ignored: {', '.join(plain(name) or repr(name) for name in others)}"
     if difficult := sum(row.difficult for row in rows):
         yield f"{number_of(difficult, 'difficult box is', 'difficult boxes are')} no ground truth"
     if cut := sum(row.cut for row in rows):

@@ -1,6 +1,6 @@
 """The chance that a predicted class and box are right, from what the network says of them.
 
-Without looked-at images it is the score times the mean agreement of other looks, named uncalibrated. With some it is a
+Without reviewed images it is the score times the mean agreement of other looks, named uncalibrated. With some it is a
 logistic regression on the score's log odds and that agreement, whose own values for these images come from fits that
 have not seen them (5 parts, each predicted by the others). Both numbers were chosen on images held out of train, among
 regressions on more numbers and on fewer (docs/results.md, "Certainties").
@@ -130,11 +130,11 @@ def calibration_error(bins: Sequence[Bin]) -> float:
 
 
 def share_to_look_at(certainties: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """The share of all images, the least certain first, that must be looked at and mended so that 95 % of all are
+    """The share of all images, the least certain first, that must be reviewed and mended so that 95 % of all are
     right.
     """
     order = np.argsort(certainties, kind="stable")
-    right_behind = np.concatenate([[0], np.cumsum(right[order][::-1])])[::-1]  # among those not looked at
+    right_behind = np.concatenate([[0], np.cumsum(right[order][::-1])])[::-1]  # among those not reviewed
     shares = (np.arange(len(order) + 1) + right_behind) / len(order)
     return float(np.argmax(shares >= 0.95 - 1e-12) / len(order))
 

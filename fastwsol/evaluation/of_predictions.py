@@ -1,4 +1,4 @@
-"""How good predictions are, by images that somebody has looked at: a review's export, or anyone's boxes in COCO's JSON.
+"""How good predictions are, by reviewed images: a review's export, or anyone's boxes in COCO's JSON.
 
 A review's random sample gives the share of all images whose class and box were accepted, with its interval. Boxes that
 were drawn without the predicted one in sight are ground truth; those that were mended after it was seen, and those that
@@ -39,7 +39,7 @@ IOU = 0.5
 
 @dataclass(frozen=True)
 class Judgements:
-    """What became of the n images that somebody has looked at."""
+    """What became of the n reviewed images."""
 
     right: NDArray[np.bool_]
     """Whether class and box of the best object are right: [n]."""
@@ -61,7 +61,7 @@ class Judged:
 
 
 def judge(predictions: Sequence[Path], reviewed: Path) -> Judged:
-    """How good predictions are, by a file of looked-at images.
+    """How good predictions are, by a file of reviewed images.
 
     Raises UserError where either cannot be read, or no image is in both.
     """
@@ -132,7 +132,7 @@ def _iou(box: Box, others: Sequence[Box]) -> float:
 
 
 def _sample(known: KnownImages, images: int) -> Sample | None:
-    """The share of a review's random sample that was accepted; an interval only where all of it was looked at, and it
+    """The share of a review's random sample that was accepted; an interval only where all of it was reviewed, and it
     is not all `images`.
     """
     of_sample = [each.kind for each in known.images if each.phase == "sample"]
@@ -191,7 +191,7 @@ def _box_counts(known: KnownImages, judgements: Judgements, classes_given: bool)
 def _calibrated(
     images: Sequence[LabelledImage], known: KnownImages, judgements: Judgements, reviewed: str
 ) -> tuple[NDArray[np.float64] | None, Certainty]:
-    """The certainty of every image, [N], None where too few images were looked at; and what the report says of it."""
+    """The certainty of every image, [N], None where too few images were reviewed; and what the report says of it."""
     rows = np.flatnonzero(known.by_chance)
     right = judgements.right[rows]
     found = certainty_inputs(images)

@@ -1,4 +1,4 @@
-"""What looked-at predictions came to, on the console."""
+"""What reviewed predictions came to, on the console."""
 
 from typing import Literal
 
@@ -17,7 +17,7 @@ _GROUPS = {
     "whole-image": "whole image, no network",
 }
 _POPULATION = 10**8
-"""Images that those looked at are taken for a sample of: so many that their number does not matter."""
+"""Images that those reviewed are taken for a sample of: so many that their number does not matter."""
 _RATES: dict[Literal["top1_clas", "predicted_loc@0.5", "predicted_loc@0.7", "top1_loc@0.5"], str] = {
     "top1_clas": "Top-1 Clas",
     "predicted_loc@0.5": "Predicted\nLoc .5",
@@ -30,7 +30,7 @@ def print_judged(report: PredictionsReport) -> None:
     """Print the share accepted, the rates by what is known of boxes, and what certainties are worth."""
     out = console(110)
     verdicts = ", ".join(f"{count:,} {name}" for name, count in report["verdicts"].items())
-    out.print(f"\n{report['images']:,} images predicted, {report['looked_at']:,} looked at: {verdicts}")
+    out.print(f"\n{report['images']:,} images predicted, {report['looked_at']:,} reviewed: {verdicts}")
     if report["model"]:
         out.print(f"predicted by {report['model']}")
     if report["not_predicted"]:
@@ -83,7 +83,7 @@ def _print_sample(out: Console, sample: Sample, images: int) -> None:
     looked, size = sample["looked_at"], sample["size"]
     if looked < size:
         out.print(
-            f"random sample: {looked:,} of {size:,} looked at, {sample['accepted']:,} of them accepted; look at all of "
+            f"random sample: {looked:,} of {size:,} reviewed, {sample['accepted']:,} of them accepted; review all of "
             f"it for the share of all images and its interval"
         )
         return

@@ -275,9 +275,9 @@ class Sample(TypedDict):
     looked_at: int
     accepted: int
     share: float | None
-    """Of those looked at that were accepted, in 0..1."""
+    """Of those reviewed that were accepted, in 0..1."""
     interval: tuple[float, float] | None
-    """Of the share among all images; None unless all of the sample, and less than all images, was looked at."""
+    """Of the share among all images; None unless all of the sample, and less than all images, was reviewed."""
 
 
 BoxCounts = TypedDict(
@@ -329,7 +329,7 @@ class Certainty(TypedDict):
 
 
 class PredictionsReport(Environment):
-    """A report of predictions, by images that somebody has looked at."""
+    """A report of predictions, by reviewed images."""
 
     format_version: int
     predictions: Sequence[str]
@@ -339,9 +339,9 @@ class PredictionsReport(Environment):
     looked_at: int
     not_predicted: int
     without_box: int
-    """Predicted images that the file of known boxes has without one: they are not among those looked at."""
+    """Predicted images that the file of known boxes has without one: they are not among those reviewed."""
     boxes_of_other_classes: Mapping[str, int]
-    """Known boxes by class, of classes that are none of the predictions', in the images looked at."""
+    """Known boxes by class, of classes that are none of the predictions', in the reviewed images."""
     cut_on_these: bool
     """Whether the maps were cut where boxes of a file of this name are hit: if it is this one, the rates are an
     oracle's.

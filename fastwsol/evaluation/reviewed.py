@@ -44,7 +44,7 @@ class KnownImage:
 
 @dataclass(frozen=True)
 class KnownImages:
-    """The n images that somebody has looked at, in the order of the predictions."""
+    """The n reviewed images, in the order of the predictions."""
 
     places: NDArray[np.int64]
     """Among the predictions: [n]."""
@@ -54,7 +54,7 @@ class KnownImages:
     not_predicted: int
     """How many images of the file are none of the predictions'."""
     without_box: int
-    """How many of the predicted images the file knows without a box that counts: they are not looked at."""
+    """How many of the predicted images the file knows without a box that counts: they are not reviewed."""
     other_classes: Mapping[str, int]
     """How many known boxes are of each class that is none of the predictions'."""
 
@@ -63,7 +63,7 @@ class KnownImages:
         return np.array([each.kind in kinds for each in self.images], np.bool_)
 
     def in_phase(self, *phases: Phase) -> NDArray[np.bool_]:
-        """Which were looked at in these phases."""
+        """Which were reviewed in these phases."""
         return np.array([each.phase in phases for each in self.images], np.bool_)
 
     @property
@@ -163,7 +163,7 @@ def _known_boxes(file: CocoFile, is_review: bool) -> dict[Any, list[CocoAnnotati
         if not is_review and each.image.verdict == "accepted":
             raise UserError(
                 f"--reviewed {file.path}: has predicted boxes that a review accepted, which are no ground truth; give "
-                f"what the page exported (COCO's JSON), which tells how each image was looked at"
+                f"what the page exported (COCO's JSON), which tells how each image was reviewed"
             )
         if each.counts:
             of_image[each.image_id].append(each)

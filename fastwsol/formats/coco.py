@@ -3,7 +3,7 @@
 `bbox` is x, y, width, height in pixels; `segmentation` the object's mask, as run lengths or as polygons, and empty
 where there is none; `area` its pixels, else the box's. The annotations alone are a COCO results list.
 
-Ours, which other tools pass over: a category's `wnid`; an image's `category_id`, `probabilities` (of all classes in the
+Ours, which other tools ignore: a category's `wnid`; an image's `category_id`, `probabilities` (of all classes in the
 order of the categories) and `review`; an annotation's `score`, `probability`, `difficult`, `signals` and `certainty`;
 the list `skipped`; `predicted`, how many images of a packed set have boxes that are predictions; and in `info` the
 `part` that a process had and what certainties were `calibrated_on`.

@@ -80,7 +80,7 @@ class LabelledImage:
     """Gives its file's bytes."""
     review: Mapping[str, Any] = field(default_factory=dict)
     """What somebody said of it who looked at it, as the page of `review` exports it."""
-    left_aside: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
     """What was read of it and is not here, and how often."""
     of_predicted_set: bool = False
     """Whether it is of a packed set whose boxes are predictions (`sources.of_objects.PREDICTED_BOXES`)."""
@@ -233,7 +233,7 @@ def contents_of(image: LabelledImage | Skipped, about: About) -> Counter[str]:
             FRACTIONS: sum(any(edge != int(edge) for edge in each.box) for each in image.objects),
             WNIDS: (doubly := sum(_is_named_doubly(about.classes[each.label]) for each in image.objects)),
             NAMES: doubly,
-            **image.left_aside,
+            **image.left_out,
         }
     )
     return +found

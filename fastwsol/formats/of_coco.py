@@ -208,7 +208,7 @@ def _labelled(
         mask=nothing,
         review=seen,
         of_predicted_set=bool(file.content.get("predicted")),
-        left_aside=aside,
+        left_out=aside,
     )
 
 

@@ -65,7 +65,7 @@ def _written(folder: Path, split: str, images: Images, segments: bool) -> Iterat
 
 
 _UNKNOWN_ENDINGS = (".jpe", ".jfif")
-"""Of JPEG. Ultralytics passes over files that end so."""
+"""Of JPEG. Ultralytics ignores files that end so."""
 
 
 def label_file(name: str) -> PurePosixPath:

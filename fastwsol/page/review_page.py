@@ -1,4 +1,4 @@
-"""The page of a review: which images are looked at, in which order, and all that the page needs of each.
+"""The page of a review: which images are reviewed, in which order, and all that the page needs of each.
 
 First those that are drawn without help, where some are, and the random sample, both drawn from all images; then the
 least certain of the others.
@@ -32,7 +32,7 @@ _JPEG_QUALITY = 78
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many images are looked at: drawn without help, in the random sample, and of the least certain."""
+    """How many images are reviewed: drawn without help, in the random sample, and of the least certain."""
 
     drawn: int
     sample: int

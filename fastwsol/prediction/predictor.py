@@ -186,7 +186,7 @@ class Predictor:
         model = build_network(config, len(wnids))
         published = read_weights(weights, config.network)
         if published is None:
-            raise UserError("--weights none: drawn weights know no class; give pretrained, or a file")
+            raise UserError("--weights none: random weights know no class; give pretrained, or a file")
         put_weights(published, model)
         config = config.changed(weights_sha256=published.sha256)
         info = RunInfo(config, Path(), "", wnids, names, statistics_of_timm(name))

@@ -77,7 +77,7 @@ def find_images(places: Iterable[Path], follow_links: bool = False, relative_to:
     """
     places = list(places)
     images, left_out = [], 0
-    passed_over: Counter[str] = Counter()
+    ignored_files: Counter[str] = Counter()
     for place in places:
         if not place.exists():
             raise UserError(f"{place}: no such file or folder; name images, folders or zips")
@@ -98,15 +98,13 @@ def find_images(places: Iterable[Path], follow_links: bool = False, relative_to:
                 replace(image_without_a_name(before + path), folders=(*path.split("/")[:-1], *itself))
                 for path in sorted(unnameable)
             ]
-            passed_over += others
+            ignored_files += others
             left_out += tree.left_out
         elif is_text(str(place)):
             images.append(replace(image_file(place), name=name))
         else:
             images.append(replace(image_without_a_name(name), folders=(_folder_of(place),)))
-    notes = [
-        f"{number_of(count, 'other file')} in the folders passed over, {why}" for why, count in passed_over.items()
-    ]
+    notes = [f"{number_of(count, 'other file')} in the folders ignored, {why}" for why, count in ignored_files.items()]
     if left_out:
         notes.append(f"{left_out:,} {LEFT_OUT}")
     return ImageListing([*{image.name: image for image in images}.values()], notes)

@@ -107,7 +107,7 @@ class Source(Protocol):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the user is to know of the source, as what was passed over: sentences."""
+        """What the user is to know of the source, as what was ignored: sentences."""
 
     @property
     def boxes_used(self) -> int:

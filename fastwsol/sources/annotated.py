@@ -215,7 +215,7 @@ class GoodImages:
 
     def notes(self) -> list[str]:
         """What to say of them."""
-        return [f"{number_of(self.bad, 'bad image')} passed over where val was drawn"] if self.bad else []
+        return [f"{number_of(self.bad, 'bad image')} ignored where val was drawn"] if self.bad else []
 
 
 def first_classes(classes: tuple[Class, ...], count: int | None, where: str) -> tuple[Class, ...]:
@@ -266,7 +266,7 @@ def read_rows(
 
 def images_below(tree: Tree, folder: str, unnameable: list[str] | None = None) -> tuple[dict[str, str], Counter[str]]:
     """The images in `folder` and all folders below it, path to stamp, in the order of their paths; and how many other
-    files there are, by why they are passed over (`why_no_image`). Images whose names are no text go to `unnameable`;
+    files there are, by why they are ignored (`why_no_image`). Images whose names are no text go to `unnameable`;
     without that list UserError is raised for one.
     """
     stamps: dict[str, str] = {}
@@ -307,7 +307,7 @@ def files_below(tree: Tree, folder: str, ending: str) -> list[str]:
 
 
 def why_no_image(name: str) -> str:
-    """Why a file is passed over by its name, to stand behind "files passed over,"."""
+    """Why a file is ignored by its name, to stand behind "files ignored,"."""
     stem, dot, ending = name.rpartition(".")
     suffix = f".{ending.lower()}"
     if remedy := _UNREAD_PHOTOGRAPHS.get(suffix):

@@ -1,7 +1,7 @@
 """Boxes of a user's images, from a CSV or COCO JSON file.
 
 CSV has a header with at least `name,x0,y0,x1,y1` and a line a box, half-open edges in the image's pixels. `label`,
-`difficult` (0 or 1), `width,height` and the `verdict` of a review may stand there too; other columns are passed over
+`difficult` (0 or 1), `width,height` and the `verdict` of a review may stand there too; other columns are ignored
 and named, and so is a line without edges counted.
 COCO's JSON has its `images` and `annotations`. A name is an image's path below the source's folder, or the end of it
 where only one image has that, in either Unicode form; what a labelling tool put before all names of COCO's JSON is
@@ -10,7 +10,7 @@ taken away. Pixels are those of the upright image.
 A file is for one image size and one list of classes. What shows that it is for others is refused by its place: a size
 that is not the image's, a box in shares of the image, an id that repeats or is in no list, a name that is another's but
 for case or Unicode form. A box of another class of the set than its image's, and a difficult one, is kept as
-that, and is no ground truth of the image's class. A crowd, and a box of no class of the set, is left aside and counted.
+that, and is no ground truth of the image's class. A crowd, and a box of no class of the set, is left out and counted.
 """
 
 import csv
@@ -69,10 +69,10 @@ class ImageBoxes:
 
 @dataclass
 class FileBoxes:
-    """The boxes of a file by the path of their image, and what of it was left aside: how many boxes, by reason."""
+    """The boxes of a file by the path of their image, and what of it was left out: how many boxes, by reason."""
 
     of_image: dict[str, ImageBoxes] = field(default_factory=dict)
-    aside: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
     """Boxes of no class of the set, by the name that they have."""
     alike: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ class FileBoxes:
     without_edges: int = 0
     """Lines of CSV that name an image and no box."""
     other_columns: tuple[str, ...] = ()
-    """Columns of CSV that were passed over."""
+    """Columns of CSV that were ignored."""
     predicted: bool = False
     """Whether boxes have scores, as predictions have them, that nobody has judged."""
     accepted: set[str] = field(default_factory=set)
@@ -92,44 +92,43 @@ class FileBoxes:
         return self._beside()[None]
 
     def _beside(self) -> Counter[str | None]:
-        """How many boxes are kept beside, by why; None: are ground truth."""
+        """How many boxes are kept but no ground truth, by why; None: are ground truth."""
         return Counter(box.beside for image in self.of_image.values() for box in image.boxes)
 
     def account(self) -> str:
         """What became of all boxes, in words."""
         beside = self._beside()
         used, kept = beside[None], beside.total() - beside[None]
-        said = f"{used + kept + self.aside.total():,} boxes, {used:,} used"
+        said = f"{used + kept + self.left_out.total():,} boxes, {used:,} used"
         if kept:
             whys = [f"{beside[why]:,} {why}" for why in (OTHER_CLASS, DIFFICULT) if beside[why]]
-            said += f", {kept:,} kept beside ({', '.join(whys)})"
-        if self.aside:
-            said += (
-                f", {self.aside.total():,} left aside ({', '.join(f'{n:,} {why}' for why, n in self.aside.items())})"
-            )
+            said += f", {kept:,} kept but no ground truth ({', '.join(whys)})"
+        if self.left_out:
+            whys = [f"{count:,} {why}" for why, count in self.left_out.items()]
+            said += f", {self.left_out.total():,} left out ({', '.join(whys)})"
         if self.unknown:
             said += f"; of no class: {plain(first_few([f'{n:,} {name}' for name, n in self.unknown.most_common()], 4))}"
         if self.alike:
             said += f" (the set has {plain(', '.join(self.alike))})"
-        return "; ".join([said, *self.passed_over()])
+        return "; ".join([said, *self.ignored()])
 
-    def passed_over(self) -> list[str]:
+    def ignored(self) -> list[str]:
         """What of a CSV file says nothing of boxes, in words."""
         lines = [f"{number_of(self.without_edges, 'line')} without edges"] if self.without_edges else []
-        return [*lines, f"columns passed over: {plain(', '.join(self.other_columns))}"] if self.other_columns else lines
+        return [*lines, f"columns ignored: {plain(', '.join(self.other_columns))}"] if self.other_columns else lines
 
-    def leave_aside(self, paths: Collection[str], reason: str) -> None:
-        """Leave the boxes of these images aside."""
+    def leave_out(self, paths: Collection[str], reason: str) -> None:
+        """Leave out the boxes of these images."""
         for path in paths:
             if path in self.of_image:
-                self.aside[reason] += len(self.of_image.pop(path).boxes)
+                self.left_out[reason] += len(self.of_image.pop(path).boxes)
 
-    def leave_aside_classes(self, names: Collection[str], reason: str) -> None:
-        """Leave the boxes of these classes in images of other ones aside."""
+    def leave_out_classes(self, names: Collection[str], reason: str) -> None:
+        """Leave out the boxes of these classes in images of other ones."""
         for image in self.of_image.values():
             kept = [each for each in image.boxes if each.other_class not in names]
             if len(kept) < len(image.boxes):
-                self.aside[reason] += len(image.boxes) - len(kept)
+                self.left_out[reason] += len(image.boxes) - len(kept)
             image.boxes = kept
 
 
@@ -139,7 +138,7 @@ def read_boxes(
     """The boxes of a file whose images are among `paths`.
 
     class_of: each path's class; classes: the names of all; of_more: whether the file may have boxes of other images,
-    which are left aside. Raises UserError naming file and line (or annotation) for what is no box or is meant for other
+    which are left out. Raises UserError naming file and line (or annotation) for what is no box or is meant for other
     images, and for a name that is no image's or may be several's.
     """
     if file.exists() and not file.is_file():
@@ -156,15 +155,15 @@ def read_boxes(
     finder = _Finder(paths, of_more, listed, classes, f"--boxes {file}")
     for line in lines:
         path = finder.path(line.name, line.where)
-        if (why := line.aside or (NO_IMAGE if path is None else None)) is not None:
-            found.aside[why] += 1
+        if (why := line.why_left_out or (NO_IMAGE if path is None else None)) is not None:
+            found.left_out[why] += 1
             continue
         assert path is not None
         other = line.label if line.label != class_of[path] else None
         if other is not None:
             check(other, line.where)
             if other not in classes:
-                found.aside[NO_CLASS] += 1
+                found.left_out[NO_CLASS] += 1
                 found.unknown[other] += 1
                 continue
         refuse_shares(line.box, line.where)
@@ -189,7 +188,7 @@ def refuse_crossed(box: Box, where: str) -> None:
 
 class BoxLine(NamedTuple):
     """A box: where it stands, its image's name, the box; its label and its image's width and height where they are
-    told; why it is left aside, where it is for itself.
+    told; why it is left out, where it is for itself.
     """
 
     where: str
@@ -197,7 +196,7 @@ class BoxLine(NamedTuple):
     box: Box
     label: str | None
     size: tuple[int, int] | None
-    aside: str | None = None
+    why_left_out: str | None = None
     difficult: bool = False
     scored: bool = False
     """Whether it has a score, as a prediction's."""
@@ -288,7 +287,7 @@ def _class_checker(classes: Collection[str]) -> Callable[[str, str], None]:
 
 
 def csv_lines(file: Path, text: str, found: FileBoxes, said: str) -> Iterator[BoxLine]:
-    """The boxes of a CSV file; what of it is passed over is noted in `found`. said: how messages name the file. Raises
+    """The boxes of a CSV file; what of it is ignored is noted in `found`. said: how messages name the file. Raises
     UserError naming the line for what is no box.
     """
     reader = csv.DictReader(io.StringIO(text, newline=""))
@@ -364,11 +363,11 @@ def _columns(reader: "csv.DictReader[str]", text: str, said: str) -> Sequence[st
 
 def _coco_lines(content: CocoFile, classes: Collection[str]) -> Iterator[BoxLine]:
     for each in content.annotations():
-        aside = CROWD if each.crowd else None
+        crowd = CROWD if each.crowd else None
         name = None
         if each.category is not None:
             name = each.category.wnid if each.category.wnid in classes else each.category.name
         scored, verdict = "score" in each.fields, each.image.verdict
         yield BoxLine(
-            each.where, each.image.name, each.box, name, each.image.size, aside, each.difficult, scored, verdict
+            each.where, each.image.name, each.box, name, each.image.size, crowd, each.difficult, scored, verdict
         )

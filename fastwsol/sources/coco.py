@@ -319,7 +319,7 @@ class _CocoMasks:
     def of_image(self, path: str, image: CocoImage, annotations: list[CocoAnnotation], name: str) -> str | None:
         """What the mask of an image of the class `name` is called; None where not every object of it has pixels."""
         own = [each for each in annotations if each.category is not None and each.category.wnid == name]
-        things = [each for each in own if not each.crowd and has_extent(each.box)]  # others are left aside
+        things = [each for each in own if not each.crowd and has_extent(each.box)]  # others are left out
         segmented = [each for each in things if each.fields.get("segmentation")]
         of_others = (each for each in annotations if each.category is not None and each.category.wnid != name)
         self.of_others += sum(bool(each.fields.get("segmentation")) for each in of_others)

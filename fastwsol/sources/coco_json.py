@@ -75,8 +75,8 @@ class CocoFile:
     categories: dict[Any, Class]
     raw_annotations: list[Any]
     content: Mapping[str, Any]
-    left_aside: frozenset[int] = frozenset()
-    """The places of annotations that are passed over."""
+    left_out: frozenset[int] = frozenset()
+    """The places of annotations that are ignored."""
 
     @property
     def marked_masks(self) -> int:
@@ -86,7 +86,7 @@ class CocoFile:
     def annotations(self) -> Iterator[CocoAnnotation]:
         """The annotations in their order. Raises UserError, naming it, for one that is none."""
         for number, annotation in enumerate(self.raw_annotations):
-            if number in self.left_aside:
+            if number in self.left_out:
                 continue
             where = f"{self.path} annotation {number}"
             if not isinstance(annotation, dict) or not {"image_id", "bbox"} <= annotation.keys():

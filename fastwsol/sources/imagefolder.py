@@ -7,7 +7,7 @@
 The two may also be called training, and valid or validation, in any case.
 
 A class is named after its folder; labels are in the order of the names. A set that lies whole in one outer folder is
-taken from there. What ends as no image's name is passed over and counted. Boxes are optional (`boxes_file`), and so are
+taken from there. What ends as no image's name is ignored and counted. Boxes are optional (`boxes_file`), and so are
 masks (`mask_folder`), which lie in their folder as the images do in the set's.
 """
 
@@ -56,7 +56,7 @@ class ImageFolder(FileSource):
 
     boxes: a file as `boxes_file` describes it; boxes_of_more: whether it may be of more images than these; val: which
     images become val where the source has none; class_count keeps the first classes; follow_links: also those that lead
-    out of `path`; masks: a folder or zip of masks; quarantine: bad images will be set aside, so that none is drawn
+    out of `path`; masks: a folder or zip of masks; quarantine: bad images will be left out, so that none is drawn
     to be val. Raises UserError for every mistake that is not one image's, naming
     file or folder and remedy.
     """
@@ -152,15 +152,13 @@ def _layout(tree: Tree, path: Path, masks: Path | None) -> _Layout:
     return _Layout(root, splits, names, beside)
 
 
-def _notes_of_layout(tree: Tree, layout: _Layout, path: Path, passed_over: Counter[str]) -> list[str]:
-    """What of the tree is not packed, or may surprise. passed_over: files in class folders, by why."""
+def _notes_of_layout(tree: Tree, layout: _Layout, path: Path, ignored_files: Counter[str]) -> list[str]:
+    """What of the tree is not packed, or may surprise. ignored_files: files in class folders, by why."""
     root, train = layout.root, layout.splits["train"]
     notes = [_not_packed(tree, joined(root, name)) for name in layout.beside]
     if len(layout.splits) > 1 or train != root:
         notes += _images_at_top(tree, root, path)
-    notes += [
-        f"{number_of(count, 'file')} in the class folders passed over, {why}" for why, count in passed_over.items()
-    ]
+    notes += [f"{number_of(count, 'file')} in the class folders ignored, {why}" for why, count in ignored_files.items()]
     if tree.left_out:
         notes.append(f"{tree.left_out:,} {LEFT_OUT}")
     return notes + [
@@ -177,10 +175,10 @@ def _boxes_of(
     class_of = {each.path: each.class_name for each in every}
     boxes = read_boxes(file, class_of.keys(), class_of, labels, of_more)
     why = f"of classes beyond --classes {class_count}"
-    boxes.leave_aside({path for path, name in class_of.items() if labels[name] >= class_count}, why)
-    boxes.leave_aside_classes([name for name, label in labels.items() if label >= class_count], why)
+    boxes.leave_out({path for path, name in class_of.items() if labels[name] >= class_count}, why)
+    boxes.leave_out_classes([name for name, label in labels.items() if label >= class_count], why)
     if not boxes.used:
-        reason = f"no box is used: {boxes.account()}" if boxes.aside or boxes.of_image else "it holds no box"
+        reason = f"no box is used: {boxes.account()}" if boxes.left_out or boxes.of_image else "it holds no box"
         raise UserError(f"--boxes {file}: {reason}; give boxes of this set's images and classes, or leave the flag out")
     return boxes, [
         f"{file}: {boxes.account()}",
@@ -219,10 +217,7 @@ def _masks_of(
         said += f"; {number_of(without, 'image')} without one"
     return used, [
         said,
-        *(
-            f"{number_of(count, 'file')} beside the masks passed over, {why}"
-            for why, count in masks.passed_over.items()
-        ),
+        *(f"{number_of(count, 'file')} beside the masks ignored, {why}" for why, count in masks.ignored_files.items()),
     ]
 
 
@@ -387,18 +382,18 @@ def _images(tree: Tree, folder: str, names: list[str], split: str) -> tuple[list
         raise UserError(
             f"{tree.where(joined(folder, strays[0]))}: lies beside the class folders; move it into its class, or away"
         )
-    passed_over = Counter(map(why_no_image, beside))
+    ignored_files = Counter(map(why_no_image, beside))
     for name in names:
         stamps, others = images_below(tree, joined(folder, name))
         if not stamps and split == "train":
-            found = "; ".join(f"{number_of(count, 'file')} passed over, {why}" for why, count in others.items())
+            found = "; ".join(f"{number_of(count, 'file')} ignored, {why}" for why, count in others.items())
             raise UserError(
                 f"{tree.where(joined(folder, name))}: class {name} has no images to train on"
                 f"{f' ({found})' if found else ''}; put some there, or remove the folder"
             )
         images += [_Image(path, stamp, name) for path, stamp in stamps.items()]
-        passed_over += others
-    return images, passed_over
+        ignored_files += others
+    return images, ignored_files
 
 
 def _same(where: str, folder: Path) -> bool:

@@ -30,7 +30,7 @@ class JpegFacts(NamedTuple):
     """size: width and height; end: the byte behind the end mark; adobe: whether a segment of Adobe's tells the colours;
     mended: the same image with the scan headers that its frame asks for, where some are otherwise.
 
-    Some cameras leave zeros in scan headers. All decoders pass over that, and all but the strict say so.
+    Some cameras leave zeros in scan headers. All decoders ignore that, and all but the strict say so.
     """
 
     size: tuple[int, int]
@@ -43,7 +43,7 @@ def read_markers(image: bytes) -> JpegFacts:
     """Walk over the markers up to the end mark; what lies behind it is no part of the image. Raises ValueError with the
     reason for an image that is damaged or has too many scans.
 
-    DALI's parser wants each segment to begin where the one before it ends; libjpeg passes over what lies between.
+    DALI's parser wants each segment to begin where the one before it ends; libjpeg ignores what lies between.
     """
     size, sequential, adobe = None, False, False
     scans: list[int] = []

@@ -17,7 +17,7 @@ from fastwsol.sources.names import Names, own_names
 
 def read_known_boxes(file: Path, said: str) -> CocoFile:
     """The images and boxes of a file. CSV is read as COCO's JSON of the same would be: a label is a category. What of
-    it is passed over is printed.
+    it is ignored is printed.
 
     said: how messages name the file. Raises UserError where it cannot be read, naming the line or annotation.
     """
@@ -26,7 +26,7 @@ def read_known_boxes(file: Path, said: str) -> CocoFile:
         content.by_image()  # refuses boxes in shares
         empty = {number for number, each in enumerate(content.annotations()) if not _is_box(each.box, each.where)}
         _tell_of_empty(said, len(empty))
-        return replace(content, left_aside=frozenset(empty))
+        return replace(content, left_out=frozenset(empty))
     return _of_csv(file, said)
 
 
@@ -60,8 +60,8 @@ def _of_csv(file: Path, said: str) -> CocoFile:
     _tell_of_empty(said, empty)
     if not annotations:
         raise UserError(f"{said}: holds no box; give boxes of some of the images")
-    if found.passed_over():
-        print(f"{said}: {'; '.join(found.passed_over())}")
+    if found.ignored():
+        print(f"{said}: {'; '.join(found.ignored())}")
     return CocoFile(file, images, categories, annotations, {})
 
 
@@ -72,7 +72,7 @@ def _said(line: BoxLine) -> dict[str, Any]:
 
 def _tell_of_empty(said: str, empty: int) -> None:
     if empty:
-        print(f"{said}: {number_of(empty, 'box', 'boxes')} without a width or a height, left aside")
+        print(f"{said}: {number_of(empty, 'box', 'boxes')} without a width or a height, left out")
 
 
 def _is_box(box: Box, where: str) -> bool:

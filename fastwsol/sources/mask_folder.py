@@ -19,7 +19,7 @@ _NAMED_ALIKE = "name each mask like its image, with .png behind the whole name"
 
 class MaskFolder:
     """Masks that are named like their images (`mask_images.mask_paths`), each of its image's size. `files`: their
-    stamps by path; `passed_over`: how many other files there are, by why.
+    stamps by path; `ignored_files`: how many other files there are, by why.
     """
 
     own_sizes = False
@@ -27,11 +27,11 @@ class MaskFolder:
     def __init__(self, path: Path, follow_links: bool = False):
         self.path = path
         self._tree = _tree(path, follow_links)
-        stamps, self.passed_over = images_below(self._tree, "")
+        stamps, self.ignored_files = images_below(self._tree, "")
         self.files = {file: stamp for file, stamp in stamps.items() if file.lower().endswith(".png")}
         self._called = {f"{file[: -len('.png')]}.png": file for file in sorted(self.files)}  # 0.PNG is 0.png too
         if other := len(stamps) - len(self.files):
-            self.passed_over = self.passed_over + Counter({"as they are no PNG": other})
+            self.ignored_files = self.ignored_files + Counter({"as they are no PNG": other})
 
     def of_images(self, images: Iterable[str]) -> dict[str, str]:
         """The path of each image's mask, by the image's; those without one are left out. Raises UserError where two

@@ -1,8 +1,8 @@
 """Images that have objects instead of a class, as detection sets have them: which class each is taken for.
 
 The rule: an image is of the class whose boxes cover the most of it, those of its objects that are neither difficult nor
-crowds added up; of equals the class that comes first. An image without such an object is left aside. Objects of other
-classes are kept beside, as `dataset.shards` has them, and are no ground truth of the image.
+crowds added up; of equals the class that comes first. An image without such an object is left out. Objects of other
+classes are kept, as `dataset.shards` has them, but are no ground truth of the image.
 """
 
 from collections import Counter
@@ -116,7 +116,7 @@ class DetectionSet(FileSource):
     ):
         """splits, classes, class_count, val: as `assign_classes` takes them; form: the layout; predicted: how many
         images have boxes that a network predicted, in words, empty where none has; accepted: how many have boxes that
-        somebody has accepted as they were predicted; quarantine: bad images will be set aside, so that none is drawn to
+        somebody has accepted as they were predicted; quarantine: bad images will be left out, so that none is drawn to
         be val.
         """
         good = GoodImages(tree)
@@ -173,7 +173,7 @@ def assign_classes(
             name = None if image.rejected else class_of_image(image, order)
             if name is None:
                 counts[_REJECTED if image.rejected else _WITHOUT_OBJECT] += 1
-                counts[_OF_LEFT_ASIDE] += len(image.objects)
+                counts[_OF_LEFT_OUT] += len(image.objects)
             else:
                 chosen[split].append((image, name))
     trained = {name for _, name in chosen["train"]}
@@ -190,7 +190,7 @@ def assign_classes(
     for split, images_of in chosen.items():
         packed = [(image, name) for image, name in images_of if name in label_of]
         counts[_OF_OTHERS] += len(images_of) - len(packed)
-        counts[_OF_LEFT_ASIDE] += sum(len(image.objects) for image, name in images_of if name not in label_of)
+        counts[_OF_LEFT_OUT] += sum(len(image.objects) for image, name in images_of if name not in label_of)
         chosen[split] = packed
     judge = None if are_good is None else lambda some: are_good([image.path for image, _ in some])
     chosen = with_val(chosen, lambda one: one[1], lambda one: one[0].path, val, where, judge)
@@ -222,15 +222,15 @@ class _Count(NamedTuple):
 
 
 _IMAGES, _BOXES = ("image", "images"), ("box", "boxes")
-_WITHOUT_OBJECT = _Count(_IMAGES, "without an object that counts, left aside")
-_REJECTED = _Count(_IMAGES, "that a review has rejected, left aside")
-_OF_OTHERS = _Count(_IMAGES, "of classes that are not packed, left aside")
+_WITHOUT_OBJECT = _Count(_IMAGES, "without an object that counts, left out")
+_REJECTED = _Count(_IMAGES, "that a review has rejected, left out")
+_OF_OTHERS = _Count(_IMAGES, "of classes that are not packed, left out")
 _SEVERAL = _Count(_IMAGES, "with objects of several classes: of the one whose boxes cover the most")
-_OF_LEFT_ASIDE = _Count(_BOXES, "of images that were left aside")
+_OF_LEFT_OUT = _Count(_BOXES, "of images that were left out")
 _REPEATS = _Count(_BOXES, "repeated, of the same class and edges: taken once")
-_CROWDS = _Count(_BOXES, "of crowds, left aside")
-_EMPTY = _Count(_BOXES, "without a width or a height, left aside")
-_UNPACKED = _Count(_BOXES, "of classes that are not packed, left aside")
+_CROWDS = _Count(_BOXES, "of crowds, left out")
+_EMPTY = _Count(_BOXES, "without a width or a height, left out")
+_UNPACKED = _Count(_BOXES, "of classes that are not packed, left out")
 
 
 def _untrained(names: Sequence[str]) -> _Count:
@@ -253,7 +253,7 @@ def _all(chosen: dict[str, list[tuple[ImageOfObjects, str]]]) -> Iterable[tuple[
 def _annotation(
     image: ImageOfObjects, name: str, label_of: dict[str, int]
 ) -> tuple[AnnotatedImage, Counter[_Count], int]:
-    """An image of a class, how many of its objects are left aside, by why, and how many are kept beside."""
+    """An image of a class, how many of its objects are left out, by why, and how many are kept but no ground truth."""
     left: Counter[_Count] = Counter()
     kept = []
     for each in image.objects:

@@ -109,7 +109,7 @@ class Voc(DetectionSet):
         if note_of_others:
             self.notes.append(note_of_others)
         if others:
-            self.notes.append(f"{number_of(others, 'XML')} of something else, passed over")
+            self.notes.append(f"{number_of(others, 'XML')} of something else, ignored")
         if without := len(stamps.keys() - {image.path for image in read.values()}):
             self.notes.append(f"{number_of(without, 'image')} without an XML, and not packed")
 

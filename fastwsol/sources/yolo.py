@@ -2,7 +2,7 @@
 
     data.yaml               the names of the classes, and of each split the folder of its images, a text file that lists
                             them, or several of these; their paths count from `path`, or from this file. What lies
-                            before the set in a path, as on the machine that it was made on, is passed over.
+                            before the set in a path, as on the machine that it was made on, is ignored.
                             `predicted`: of how many images the boxes are a network's, and `accepted`: of how many they
                             were accepted of one, as `convert` writes it
     classes.txt, obj.names  in its place, also in labels/: the names, a line each
@@ -360,7 +360,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _ends(path: str, fewest: int) -> Iterator[str]:
-    """A path within a set, and what is left of it as one folder after the other is passed over, down to the last
+    """A path within a set, and what is left of it as one folder after the other is ignored, down to the last
     `fewest` parts.
     """
     parts = _parts(path)

@@ -1,7 +1,7 @@
 """The labels of images in YOLO's form: a line an object, and masks out of the outlines among them.
 
     class x y width height      a box: the middle and the sides as shares of the upright image
-    class x y x y ...           the corners of an outline; a last one that repeats the first is passed over
+    class x y x y ...           the corners of an outline; a last one that repeats the first is ignored
     class x y width height ...  a box with the points of a pose
 
 A last number more is the confidence of a network that predicted the object. An outline of four corners with sides along

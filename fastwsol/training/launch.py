@@ -28,7 +28,7 @@ class Launch(DataFlags):
     (--preset photos --help) shows its defaults"""
     weights: str = "none"
     """what a backbone of timm starts from. pretrained: its published weights, of an installed package or by timm's
-    download; a .safetensors or .pth file; none: drawn weights"""
+    download; a .safetensors or .pth file; none: random weights"""
     features: OptionalPath = None
     """folder for the features of a frozen part; default: `features` in the shards' folder"""
     shards: Path = DEFAULT_SHARDS

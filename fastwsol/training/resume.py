@@ -103,7 +103,7 @@ def restore_classifier(state: ClassifierState, saved: checkpoint.Checkpoint, inf
 
 @dataclass(frozen=True)
 class StartWeights:
-    """What a run begins with in place of drawn weights: those of an earlier run, or published ones of its backbone, or
+    """What a run begins with in place of random weights: those of an earlier run, or published ones of its backbone, or
     the whole classifier of an earlier run.
     """
 

@@ -1,4 +1,4 @@
-"""What a training starts from: drawn weights, those of files, or the classifier of an earlier run."""
+"""What a training starts from: random weights, those of files, or the classifier of an earlier run."""
 
 import sys
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def start_of(config: Config, launch: OneRun, world: World) -> tuple[Config, Star
         hashes = {"init_sha256": init_sha256, "weights_sha256": weights_sha256}
         if config.network.train_part != "all" and not any(hashes.values()):
             print(
-                f"warning: --train-part {config.network.train_part}: what is not trained has drawn weights and stays "
+                f"warning: --train-part {config.network.train_part}: what is not trained has random weights and stays "
                 f"so; name --weights or --init",
                 file=sys.stderr,
             )

@@ -68,7 +68,7 @@ class Case:
     command: str = "pack"
     mend: Callable[[Place], object] | None = None
     quarantined: int | None = None
-    """How many images `--quarantine` sets aside for it; None where that is no way out, and it is refused as well."""
+    """How many images `--quarantine` takes out for it; None where that is no way out, and it is refused as well."""
 
     @property
     def id(self) -> str:
@@ -141,11 +141,11 @@ def as_markdown(seen: list[tuple[Case, Outcome]]) -> str:
     lines = [
         f"{len(seen)} bad inputs, each tried on the real command by `pytest tests/test_bad_inputs.py`, which also "
         f"checks that nothing is lost and, for most, that the same command comes to its end once the input is mended. "
-        f"*Set aside*: what `--quarantine` makes of it; where that is empty, it refuses as well.",
+        f"*Quarantined*: what `--quarantine` makes of it; where that is empty, it refuses as well.",
         "",
         "`pytest tests/test_bad_inputs.py --bad-inputs-table=bench/results/bad-inputs.md` writes this page.",
         "",
-        "| command | | bad input | status | set aside | what the command says |",
+        "| command | | bad input | status | quarantined | what the command says |",
         "|---|---|---|---|---|---|",
     ]
     for case, outcome in seen:

@@ -149,7 +149,7 @@ CASES = [
     folder_case(
         "a class of another kind of photographs",
         photographs_of_another_kind,
-        "photos/dog: class dog has no images to train on (3 files passed over, as photographs that end in .jxl",
+        "photos/dog: class dog has no images to train on (3 files ignored, as photographs that end in .jxl",
         "convert them to JPEG",
     ),
     folder_case(
@@ -189,7 +189,7 @@ CASES = [
     boxes_case(
         "categories of other classes alone",
         change_all("categories", name=lambda _: "person"),
-        "no box is used: 6 boxes, 0 used, 6 left aside (6 of no class of the set)",
+        "no box is used: 6 boxes, 0 used, 6 left out (6 of no class of the set)",
     ),
     boxes_case("no box at all", lambda content: content["annotations"].clear(), "it holds no box"),
     csv_case("CSV in shares", "name,x0,y0,x1,y1\ndog0.jpg,.1,.2,.6,1\n", "boxes.csv line 2: edges (0.1, 0.2, 0.6, 1)"),
@@ -201,7 +201,7 @@ CASES = [
     csv_case(
         "difficult boxes alone",
         "name,x0,y0,x1,y1,difficult\ndog0.jpg,10,8,30,32,1\n",
-        "no box is used: 1 boxes, 0 used, 1 kept beside (1 difficult)",
+        "no box is used: 1 boxes, 0 used, 1 kept but no ground truth (1 difficult)",
     ),
     masks_case("masks that are not there", shutil.rmtree, "masks: no such folder or zip; name the one that holds"),
     masks_case(

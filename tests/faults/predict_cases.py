@@ -114,7 +114,9 @@ CASES = [
     of_backbone("one that is none", ["--backbone", "resnet19"], "--backbone resnet19", "perhaps you meant resnet"),
     of_backbone("our own", ["--backbone", "preact-resnet-18"], "has no published weights", "or a run's folder"),
     of_backbone(
-        "drawn weights", ["--backbone", "resnet18", "--weights", "none"], "--weights none: drawn weights know no class"
+        "random weights",
+        ["--backbone", "resnet18", "--weights", "none"],
+        "--weights none: random weights know no class",
     ),
     asked("a size of a run", ["--image-size", "96"], "--image-size: is of --backbone", "leave the flag out"),
     asked("a threshold in percent", ["--threshold", "20"], "--threshold: 20 is neither own, otsu nor a number"),
