@@ -36,9 +36,11 @@ demo: setup
 	test -f $(PAGE) || $(BIN)/python -m fastwsol.report $(RUN) --out $(PAGE)
 	@echo "the page: $(PAGE)"
 
-# Processes that begin together would each compile the kernels, a minute of one core.
+# Processes that begin together would each compile the kernels, a minute of one core; and each rewrite all tests for
+# pytest, half of one, which is done beside it.
 kernels/__pycache__/compiled: .venv/installed $(wildcard kernels/*.py)
-	OMP_WAIT_POLICY=passive $(BIN)/python tests/compile_kernels.py
+	$(BIN)/python -m pytest --collect-only -q >/dev/null 2>&1 & \
+	OMP_WAIT_POLICY=passive $(BIN)/python tests/compile_kernels.py && wait
 	touch $@
 
 # Four workers, each a file at a time: on two cores two of them mostly wait for a disk or a process. Their threads wait

@@ -6,25 +6,43 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastwsol.host.errors import UserError
+from fastwsol.host.errors import RunFailure, UserError
 
 if TYPE_CHECKING:
     import torch
 
+    from fastwsol.evaluation.thresholds import Cut
     from fastwsol.formats.labelled_images import Skipped
     from fastwsol.host.device import Precision
     from fastwsol.localizer.localizers import LocalizerName
-    from fastwsol.prediction.predictions import Prediction, Request
+    from fastwsol.prediction.predictions import ClassScore, Prediction, Request, ScoredBox
     from fastwsol.prediction.predictor import Predictor
+    from fastwsol.prediction.user_images import find_images
 
 __version__ = "0.1.0"
-__all__ = ["Prediction", "Predictor", "Request", "Skipped", "UserError", "load"]
+__all__ = [
+    "ClassScore",
+    "Cut",
+    "Prediction",
+    "Predictor",
+    "Request",
+    "RunFailure",
+    "ScoredBox",
+    "Skipped",
+    "UserError",
+    "find_images",
+    "load",
+]
 
 _LAZY = {
+    "ClassScore": "fastwsol.prediction.predictions",
+    "Cut": "fastwsol.evaluation.thresholds",
     "Prediction": "fastwsol.prediction.predictions",
     "Predictor": "fastwsol.prediction.predictor",
     "Request": "fastwsol.prediction.predictions",
+    "ScoredBox": "fastwsol.prediction.predictions",
     "Skipped": "fastwsol.formats.labelled_images",
+    "find_images": "fastwsol.prediction.user_images",
 }
 """The modules of public names that are imported once they are asked for."""
 
@@ -56,8 +74,10 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str) -> object:
-    """The other public names, imported once they are asked for: torch takes seconds to import."""
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # which would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """The other public names, imported once they are asked for: torch takes seconds to import."""
+        if name in _LAZY:
+            return getattr(importlib.import_module(_LAZY[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -56,7 +56,7 @@ from fastwsol.prediction import overlays
 from fastwsol.prediction.components import WhichBoxes
 from fastwsol.prediction.cut_on_boxes import cut_on_boxes
 from fastwsol.prediction.labelled import labelled, with_files
-from fastwsol.prediction.named import labelled_as
+from fastwsol.prediction.named import ClassesByName
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.predictor import WHOLE_BATCHES, Predictor
 from fastwsol.prediction.unfinished import BLOCK, digest_of_parts, kept_blocks, work_of
@@ -390,7 +390,8 @@ def of_their_folders(images: Sequence[NamedImage], info: RunInfo, skip_others: b
     `skip_others` those without such a folder are left out, which is said. Raises UserError where an image has none, or
     none is left, or a folder's name may mean several classes.
     """
-    labels = {name: labelled_as(name, info) for name in {name for image in images for name in image.folders}}
+    classes = ClassesByName(info)
+    labels = {name: classes.labelled_as(name) for name in {name for image in images for name in image.folders}}
     found, strays = [], Counter[str]()
     for image in images:
         label = next((labels[name] for name in image.folders if labels[name] is not None), None)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kernels.checks import check_array
 from kernels.compiling import njit
 from kernels.lanes import STREAMED_BYTES, finish_streaming, mix_lanes, stream
 
@@ -57,26 +58,11 @@ def show_views(
     0 where a cell is hidden, or None. A pixel belongs to the cell that its centre lies in. `out` is float32, or uint16
     for the bits of bfloat16, which are those of the float32 rounded to nearest, ties to even. Cells that are hidden
     before the jitter are mirrored with the pixels, for the mirror comes last. Releases the GIL. Raises ValueError for
-    shapes that do not belong together, an id without an image, and a window that is empty or reaches outside.
+    dtypes and shapes that do not belong together, an id without an image, a window that is empty or reaches outside,
+    and cells other than 0 and 1.
     """
+    _check_views(images, ids, windows, flips, cells, jitter, options, out)
     count = len(ids)
-    _, height, width, _ = images.shape
-    if out.shape[0] != count or out.ndim != 4 or out.shape[1] != out.shape[2] or out.shape[3] != 3:
-        raise ValueError(f"out has shape {out.shape}, expected [{count}, S, S, 3]")
-    if out.dtype not in (np.float32, np.uint16) or not out.flags.c_contiguous:
-        raise ValueError(f"out is of {out.dtype}, expected contiguous float32, or uint16 for the bits of bfloat16")
-    others = (windows, flips, *(() if cells is None else (cells,)), *(jitter or ()))
-    if windows.shape != (count, 4) or any(len(each) != count for each in others):
-        raise ValueError(f"windows, flips, cells and jitter must be of {count} views, as the ids are")
-    if count and (ids.min() < 0 or ids.max() >= len(images)):
-        raise ValueError(f"ids {ids.min()}..{ids.max()} reach outside the {len(images)} images")
-    if count and (
-        windows[:, :2].min() < 0
-        or windows[:, 2:].min() < 1
-        or (windows[:, 0] + windows[:, 2]).max() > width
-        or (windows[:, 1] + windows[:, 3]).max() > height
-    ):
-        raise ValueError(f"a window is empty or reaches outside its image of {width}x{height} pixels")
     scale, shift = (1 / options.std).astype(np.float32), (-options.mean / options.std).astype(np.float32)
     hidden = 1 - cells if cells is not None else np.empty((count, 0, 0), np.uint8)
     if jitter is not None and not options.hides_first:
@@ -86,6 +72,44 @@ def show_views(
     # Levels that the jitter reads again stay in the cache.
     streams = out.ctypes.data % STREAMED_BYTES == 0 and line_bytes % STREAMED_BYTES == 0 and jitter is None
     _show(images, ids, windows, flips, first, last, jitter or _no_jitter(count), options, scale, shift, streams, out)
+
+
+def _check_views(
+    images: npt.NDArray[np.uint8],
+    ids: npt.NDArray[np.int64],
+    windows: npt.NDArray[np.int32],
+    flips: npt.NDArray[np.int32],
+    cells: npt.NDArray[np.uint8] | None,
+    jitter: Jitter | None,
+    options: ViewOptions,
+    out: npt.NDArray[np.float32] | npt.NDArray[np.uint16],
+) -> None:
+    """Raise ValueError for what `show_views` cannot take."""
+    check_array("images", images, np.uint8, (None, None, None, 3))
+    check_array("ids", ids, np.int64, (None,))
+    count, (height, width) = len(ids), images.shape[1:3]
+    check_array("windows", windows, np.int32, (count, 4))
+    check_array("flips", flips, np.int32, (count,))
+    if cells is not None:
+        check_array("cells", cells, np.uint8, (count, None, None))
+        if cells.shape[1] != cells.shape[2] or (cells.size and cells.max() > 1):
+            raise ValueError(f"cells: {list(cells.shape)} up to {cells.max()}, expected [{count}, c, c] of 0 and 1")
+    if jitter is not None:
+        steps = jitter.offsets.shape[1] if np.ndim(jitter.offsets) == 3 else None
+        check_array("jitter.offsets", jitter.offsets, np.float32, (count, steps, 3))
+        check_array("jitter.matrices", jitter.matrices, np.float32, (count, steps, 3, 3))
+        check_array("jitter.mean_weights", jitter.mean_weights, np.float32, (count, steps))
+    check_array("options.hidden_pixel", options.hidden_pixel, np.uint8, (3,))
+    check_array("options.mean", options.mean, np.float64, (3,))
+    check_array("options.std", options.std, np.float64, (3,))
+    side = out.shape[1] if np.ndim(out) == 4 else None
+    bits = getattr(out, "dtype", None) == np.uint16
+    check_array("out", out, np.uint16 if bits else np.float32, (count, side, side, 3))
+    if count and (ids.min() < 0 or ids.max() >= len(images)):
+        raise ValueError(f"ids {ids.min()}..{ids.max()} reach outside the {len(images)} images")
+    ends = windows[:, :2].astype(np.int64) + windows[:, 2:]
+    if count and (windows[:, :2].min() < 0 or windows[:, 2:].min() < 1 or (ends > (width, height)).any()):
+        raise ValueError(f"a window is empty or reaches outside its image of {width}x{height} pixels")
 
 
 def _no_jitter(count: int) -> Jitter:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import prange
 
-from kernels.checks import check_unit_interval, parts_of
+from kernels.checks import check_unit_interval, parts_of, thresholds_of
 from kernels.compiling import njit
 from kernels.components import all_component_boxes, count_components, largest_component_boxes
 from kernels.levels import TOP_LEVEL, paper2018_threshold
@@ -88,7 +88,7 @@ def _kept_bits(
 ) -> tuple[Maps, Upsampling, npt.NDArray[np.uint64]]:
     """What `checked_cams` gives, and the masks of what reaches `threshold`: one bit a pixel, rows of whole words."""
     cams, how = checked_cams(cams, size, scale)
-    thresholds = np.array(np.broadcast_to(threshold, len(cams)), np.float64)
+    thresholds = thresholds_of(threshold, len(cams))
     bits = np.empty((len(cams), how.height, 8 * ((how.width + 63) // 64)), np.uint8)
     _keep_high_activations(cams, how, thresholds, bits, parts_of(cams))
     return cams, how, bits.view(np.uint64)

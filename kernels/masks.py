@@ -27,7 +27,11 @@ def mask_in_box(
 
     Raises ValueError as `cam_boxes` does, and for a box that is empty or not inside `size`.
     """
+    if np.ndim(threshold) != 0:
+        raise ValueError(f"threshold has shape {np.shape(threshold)}, expected one number")
     check_unit_interval(threshold)
+    if np.ndim(cam) != 2:
+        raise ValueError(f"cam has shape {np.shape(cam)}, expected that of one map, [h, w]")
     cams, how = checked_cams(cam[np.newaxis], square, scale)
     low, high = _extremes(cams, how)
     _, how = checked_cams(cams, size, scale)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from numba import prange
 
 from kernels.boxes import Thresholds
-from kernels.checks import check_unit_interval, parts_of
+from kernels.checks import check_unit_interval, parts_of, thresholds_of
 from kernels.compiling import njit
 from kernels.levels import PIXEL_LEVELS, PIXEL_STEP
 from kernels.upsampling import Maps, Scale, Upsampling, checked_cams, room_for, upsample
@@ -44,17 +44,18 @@ def pixel_counts(cams: Maps, masks: Masks, threshold: Thresholds, scale: Scale =
     """
     check_unit_interval(threshold)
     cams, how = _checked(cams, masks, scale)
-    thresholds = np.array(np.broadcast_to(threshold, len(cams)), np.float64)
+    thresholds = thresholds_of(threshold, len(cams))
     counts = np.zeros((len(cams), 3), np.int64)
     _count_kept(cams, how, np.ascontiguousarray(masks), thresholds, counts, parts_of(cams))
     return counts
 
 
 def _checked(cams: Maps, masks: Masks, scale: Scale) -> tuple[Maps, Upsampling]:
-    if masks.dtype != np.uint8 or masks.ndim != 3 or len(masks) != len(cams):
-        raise ValueError(f"masks are {masks.dtype} {masks.shape}, expected uint8 [{len(cams)}, H, W]")
+    if masks.dtype != np.uint8 or masks.ndim != 3 or len(masks) != len(cams) or 0 in masks.shape[1:]:
+        remedy = f"; give {OBJECT} * masks.astype(np.uint8)" if masks.dtype == np.bool_ else ""
+        raise ValueError(f"masks are {masks.dtype} {masks.shape}, expected uint8 [{len(cams)}, H, W]{remedy}")
     if _has_other_values(np.ascontiguousarray(masks).reshape(-1)):
-        raise ValueError(f"masks have values other than 0, {IGNORED} and {OBJECT}")
+        raise ValueError(f"masks have values other than 0, background, {IGNORED}, left out, and {OBJECT}, the object")
     return checked_cams(cams, (masks.shape[1], masks.shape[2]), scale)
 
 

@@ -5,7 +5,7 @@ fastmath: first along x, then along y, each a + (b - a) * t with t = max(0, (i +
 same).
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -60,9 +60,11 @@ class Room(NamedTuple):
 def checked_cams(cams: Maps, size: int | tuple[int, int], scale: Scale) -> tuple[Maps, Upsampling]:
     """The maps, C-contiguous, and how they are upsampled to `size`, height and width or one number for both.
 
-    Raises ValueError for another dtype or shape, a map that holds NaN or infinity (under `own`, anything outside 0..1),
-    and a size below 1.
+    Raises ValueError for another dtype, shape or scale, a map that holds NaN or infinity (under `own`, anything outside
+    0..1), and a size below 1.
     """
+    if scale not in get_args(Scale):
+        raise ValueError(f"there is no scale {scale!r}; choose from {', '.join(get_args(Scale))}")
     cams = checked_maps(cams, (np.float32,))
     height, width = checked_size(size)
     refuse_non_finite(np.all(np.isfinite(cams), axis=(1, 2)))

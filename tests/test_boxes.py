@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 import kernels
 from fastwsol.dataset.ragged_boxes import Objects
 from fastwsol.evaluation import boxes as boxes_module
-from fastwsol.evaluation.boxes import PROTOCOLS, hits, localize, score_boxes
+from fastwsol.evaluation.boxes import PROTOCOLS, curve_hits, hits, localize, score_boxes
 from fastwsol.evaluation.fixed_boxes import fixed_boxes
+from fastwsol.evaluation.thresholds import otsu_thresholds
 from fastwsol.evaluation.truths import Truths
 from fastwsol.geometry import to_original, to_square, windows_in_square
 
@@ -106,6 +107,42 @@ def test_an_image_without_ground_truth_is_nan_and_no_hit(protocol):
     ious = score_boxes(boxes, truths, np.array([0, 0, 1]), protocol)
     assert np.isnan(ious).tolist() == [True, False]
     assert hits(ious, 0.0, protocol).tolist() == [False, True]
+
+
+def test_the_first_bad_map_is_named_by_its_place_among_all():
+    """And not among those of its part."""
+    maps = np.zeros((300, 4, 4), np.float32)
+    maps[200, 0, 0] = np.nan
+    ones, no_boxes = np.ones(300, np.int32), (np.empty((0, 4), np.float32), np.zeros(301, np.int64))
+    for call in (
+        lambda: localize(maps, "strict", 224, 8, 8, 0.2, "min-max"),
+        lambda: curve_hits(maps, 224, ones, ones, *no_boxes, "min-max"),
+        lambda: otsu_thresholds(maps, 224, "min-max"),
+    ):
+        with pytest.raises(ValueError, match="map 200 holds NaN"):
+            call()
+
+
+@pytest.mark.parametrize("count", [2, 300])
+def test_what_does_not_belong_to_the_maps_is_refused_in_words(count):
+    """Whether they are boxed in one part or in several."""
+    maps = np.tile(np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4), (count, 1, 1))
+    ones, no_boxes = np.ones(count, np.int32), (np.empty((0, 4), np.float32), np.zeros(count + 1, np.int64))
+    one_for_all = localize(maps, "strict", 224, 8, 8, np.array([0.2]), "min-max")
+    np.testing.assert_array_equal(one_for_all, localize(maps, "strict", 224, 8, 8, 0.2, "min-max"))
+    np.testing.assert_array_equal(one_for_all, localize(maps, "strict", 224, 8, 8, [0.2] * count, "min-max"))
+    for call, message in (
+        (lambda: localize(maps, "strict", 224, 8, 8, np.full(count + 3, 0.2), "min-max"), "expected one number or"),
+        (lambda: localize(maps, "paper2018", 224, 8, 8, np.full(count, 0.2), "min-max"), "others are for strict"),
+        (lambda: localize(maps, "paper2018", 224, 8, 8, 0.2, "own"), "others are for strict"),
+        (lambda: localize(maps, "strict", 224, 8, 8, 0.2, "minmax"), "no scale 'minmax'"),
+        (lambda: curve_hits(maps, 224, np.ones(count + 1, np.int32), ones, *no_boxes, "own"), "shape mismatch"),
+        (lambda: curve_hits(maps, 224, ones[1:], ones[1:], *no_boxes, "own"), "expected integers"),
+        (lambda: curve_hits(maps, 224, ones * 1.5, ones, *no_boxes, "own"), "widths and heights are float64"),
+        (lambda: curve_hits(maps, 224, ones, ones, no_boxes[0], no_boxes[1] + 1, "own"), "offsets must rise from 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_an_unknown_protocol_names_the_choices():

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import random
 import shutil
 import tempfile
 import unicodedata
@@ -522,6 +523,18 @@ def test_an_end_of_several_parts_is_found_among_images_of_one_name() -> None:
     assert names.by_end("images/0.jpg") == [f"train/n{k:03}/images/0.jpg" for k in range(50)]
     assert len(names.by_end("0.jpg")) == 50
     assert names.by_end("n007/0.jpg") == []
+    assert names.by_end("train/n007/images/0.jpg") == [], "which is a whole path, and no end"
+
+
+def test_the_end_of_a_name_is_found_in_all_that_end_so() -> None:
+    rng = random.Random(0)
+    paths = {"/".join(rng.choices(["a", "b", "e\u0301", "\u00e9"], k=rng.randrange(1, 6))) for _ in range(200)}
+    names = Names(paths)
+    for asked in [*paths, *(path.partition("/")[2] for path in paths)]:
+        end = unicodedata.normalize("NFC", f"/{asked}")
+        assert sorted(names.by_end(asked)) == sorted(
+            path for path in paths if unicodedata.normalize("NFC", path).endswith(end)
+        )
 
 
 def boxes_by_path(photos: Path, file: Path, content: dict, of_more: bool = False) -> dict[str, list[float]]:

@@ -46,6 +46,18 @@ def test_of_very_many_images_the_interval_is_that_of_the_binomial(count: int, of
     np.testing.assert_allclose(share_interval(count, of, 10**8), expected, atol=1e-5)
 
 
+def test_right_and_wrong_may_be_numbers() -> None:
+    certainties = np.array([0.1, 0.9, 0.4, 0.8])
+    for right in ([True, True, False, False], [1, 1, 0, 0], np.array([1, 1, 0, 0], np.uint8)):
+        assert area_under_curve(certainties, right) == 0.5  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("numbers", [(60, 50, 1000), (-1, 50, 1000), (5, 50, 40)])
+def test_a_sample_that_cannot_be_has_no_interval(numbers: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="cannot be"):
+        share_interval(*numbers)
+
+
 def test_what_was_looked_at_is_no_guess() -> None:
     """Of 205 images 200 were reviewed: the other five are all that is not known."""
     low, high = share_interval(190, 200, 205)

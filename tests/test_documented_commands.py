@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import noise_jpeg
 from layouts import accept_all, draw_benchmark, draw_benchmark_with_masks, draw_birds
-from pages import COMMANDS, ROOT, WITH_COMMANDS, code_of, ours
+from pages import COMMANDS, PAGES, ROOT, WITH_COMMANDS, code_of, ours
 from PIL import Image, ImageDraw
 
 from fastwsol import train
@@ -218,6 +218,25 @@ def test_a_command_does_what_it_is_there_for(
     assert run(name, *words) == 0, capfd.readouterr().err
     if name != "sweep":
         assert all((here / path).exists() for path in written)
+
+
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if PYTHON.search(page.read_text())], ids=lambda page: page.name
+)
+def test_the_python_of_a_page_runs(
+    page: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One block after the other, as in a notebook."""
+    here = tmp_path / "here"
+    shutil.copytree(world, here, symlinks=True)
+    monkeypatch.chdir(here)
+    names: dict[str, object] = {}
+    for block in PYTHON.findall(page.read_text()):
+        exec(block, names)
+    assert capsys.readouterr().out
 
 
 def test_what_is_not_run_here_is_named() -> None:

@@ -55,7 +55,7 @@ def test_onnxruntime_and_torch_give_the_networks_answers_for_any_number_of_image
     program = torch.export.load(exported / "model.pt2").module()
     for count in (1, 5, 12):
         by_onnx = session.run(["logits", "maps"], {"pixels": pixels[:count]})
-        by_torch = [each.detach().numpy() for each in program(torch.from_numpy(pixels[:count]))]
+        by_torch = [each.numpy() for each in program(torch.from_numpy(pixels[:count]))]
         for one, other in zip(by_onnx, by_torch, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(other).max())
         for k, found in enumerate(predictor.predict(paths[:count])):

@@ -41,7 +41,7 @@ def test_a_part_in_a_hole_of_another_keeps_its_own_hole() -> None:
     mask[4:20, 4:20] = False
     mask[8:16, 8:16] = True
     mask[10:14, 10:14] = False
-    drawn = fill(polygons(mask), 24, 24)
+    drawn = fill(polygons(mask), (24, 24))
     assert (drawn & mask).sum() / (drawn | mask).sum() >= 0.98
 
 

@@ -19,6 +19,8 @@ from conftest import noise_jpeg
 from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 
+from fastwsol.formats.coco import run_lengths, write_coco
+from fastwsol.formats.json_text import rounded
 from fastwsol.formats.label_studio import brush_runs
 from fastwsol.formats.labelled_images import About, LabelledImage, LabelledObject, Listed, Skipped, counted
 from fastwsol.formats.polygons import fill, one_polygon, polygons
@@ -34,7 +36,7 @@ from fastwsol.formats.writing import (
 from fastwsol.host.errors import UserError
 from fastwsol.sources import Class, heif
 from fastwsol.sources.mask_images import read_mask
-from fastwsol.sources.segmentations import pixels_of
+from fastwsol.sources.segmentations import SegmentationMask, pixels_of
 
 ABOUT = About("a run", (Class("n1", "red: a colour"), Class("n2", 'the "blue" one'), Class("green", "green")))
 
@@ -181,7 +183,7 @@ def test_label_studio_has_rectangle_polygon_and_brush_of_each_object() -> None:
         edges = np.array([x, y, x + width, y + height]) * [1.6, 1.2, 1.6, 1.2]
         np.testing.assert_allclose(edges, thing.box, atol=1e-5)
         corners = np.array(polygon["points"]) * [1.6, 1.2]
-        assert iou(fill([corners], 160, 120), thing.mask()) > 0.98
+        assert iou(fill([corners], (120, 160)), thing.mask()) > 0.98
         np.testing.assert_array_equal(brushed(brush["rle"], (120, 160)), thing.mask())
         name = ABOUT.names[thing.label]
         assert rectangle["rectanglelabels"] == polygon["polygonlabels"] == brush["brushlabels"] == [name]
@@ -211,7 +213,7 @@ def test_yolo_segments_are_outlines_and_boxes_where_there_is_no_mask(tmp_path: P
         assert label == thing.label
         assert thing.mask is not None
         corners = np.array(shares).reshape(-1, 2) * (160, 120)
-        assert iou(fill([corners], 160, 120), thing.mask()) > 0.97
+        assert iou(fill([corners], (120, 160)), thing.mask()) > 0.97
     plain = LabelledImage("x.jpg", 10, 10, (LabelledObject(0, (1, 2, 3, 4)),), encoded=lambda: noise_jpeg(0))
     two = predicted()[0]
     write_in_folder(tmp_path / "b", "yolo-segments", {"": [two, plain]}, ABOUT)
@@ -459,15 +461,15 @@ def test_polygons_are_the_mask_but_for_its_edge(seed: int) -> None:
         x, y = rng.randrange(180), rng.randrange(130)
         canvas.ellipse([x, y, x + rng.randrange(1, 90), y + rng.randrange(1, 70)], fill=fills)
     mask = np.array(picture)
-    assert iou(fill([ring.astype(float) for ring in polygons(mask)], 200, 150), mask) >= 0.98
+    assert iou(fill(polygons(mask), mask.shape), mask) >= 0.98
     whole = one_polygon(mask)
     assert whole is not None
-    assert iou(fill([whole.astype(float)], 200, 150), mask) >= 0.98
+    assert iou(fill([whole], mask.shape), mask) >= 0.98
     assert polygons(np.zeros((3, 4), np.bool_)) == []
     assert one_polygon(np.zeros((3, 4), np.bool_)) is None
     one_pixel = np.zeros((5, 5), np.bool_)
     one_pixel[2, 3] = True
-    np.testing.assert_array_equal(fill([ring.astype(float) for ring in polygons(one_pixel)], 5, 5), one_pixel)
+    np.testing.assert_array_equal(fill(polygons(one_pixel), (5, 5)), one_pixel)
 
 
 @pytest.mark.parametrize(
@@ -516,6 +518,32 @@ def test_segmentations_of_every_form_are_read(segmentation: Any) -> None:
 def test_a_segmentation_that_is_none_is_refused_by_its_place(segmentation: Any) -> None:
     with pytest.raises(UserError, match=r"^here: its segmentation .*; correct it, or leave it out$"):
         pixels_of(segmentation, 6, 4, "here")
+    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), str):
+        with pytest.raises(UserError, match=r"^here: its segmentation .*; correct it, or leave it out$"):
+            SegmentationMask(segmentation, 6, 4, "here").compressed_runs()
+
+
+@pytest.mark.parametrize("density", [0.0, 0.3, 0.999, 1.0])
+def test_runs_are_copied_as_they_would_be_written_anew(density: float, tmp_path: Path) -> None:
+    """Without being decoded."""
+    mask = np.random.default_rng(1).random((37, 53)) < density
+    read = SegmentationMask(run_lengths(mask), 53, 37, "here")
+    assert read.compressed_runs() == (run_lengths(mask), mask.sum())
+    np.testing.assert_array_equal(read(), mask)
+    assert SegmentationMask([[0, 0, 5, 0, 5, 5]], 53, 37, "here").compressed_runs() is None
+    assert SegmentationMask({"size": [37, 53], "counts": [0, 37 * 53]}, 53, 37, "here").compressed_runs() is None
+    texts = []
+    for each in (read, lambda: mask):
+        images = [LabelledImage("a.jpg", 53, 37, (LabelledObject(0, (0, 0, 5, 5), mask=each),))]
+        file = io.BytesIO()
+        write_coco(file, images, ABOUT)
+        texts.append(file.getvalue())
+    assert texts[0] == texts[1]
+
+
+def test_probabilities_are_written_as_python_rounds_them() -> None:
+    values = np.random.default_rng(0).dirichlet(np.ones(1000))
+    assert rounded(values) == [round(value, 6) for value in values.tolist()]
 
 
 def test_many_polygons_are_drawn_in_the_memory_of_few() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from fastwsol.batches import views_reference as reference
 from fastwsol.config import Augmentation, Statistics
 from fastwsol.draws import Views, draw_views
-from kernels import ViewOptions, show_views
+from kernels import Jitter, ViewOptions, show_views
 
 MEAN, STD = (121.3, 113.9, 100.2), (64.1, 61.5, 66.7)
 STATISTICS = Statistics(MEAN, STD)
@@ -177,9 +178,55 @@ def test_a_window_that_is_not_inside_the_image_is_refused(window):
 def test_arrays_of_another_number_of_images_are_refused():
     images, views = random_case(5, 40, 64)
     ids, out = np.arange(COUNT), np.empty((COUNT, SIZE, SIZE, 3), np.float32)
-    with pytest.raises(ValueError, match="24 views"):
+    with pytest.raises(ValueError, match=re.escape("windows: int32 [23, 4], expected int32 [24, 4]")):
         show_views(images, ids, views.windows[:-1], views.flips, None, None, look(), out)
-    with pytest.raises(ValueError, match="out has shape"):
+    with pytest.raises(ValueError, match="out: float32"):
         show_views(images, ids, views.windows, views.flips, None, None, look(), out[:, :, :8])
     with pytest.raises(ValueError, match="float64"):
         show_views(images, ids, views.windows, views.flips, None, None, look(), out.astype(np.float64))
+
+
+def jitter_of(offsets=(COUNT, 2, 3), matrices=(COUNT, 2, 3, 3), weights=(COUNT, 2)):
+    return Jitter(np.zeros(matrices, np.float32), np.zeros(weights, np.float32), np.zeros(offsets, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"images": np.zeros((COUNT, 40, 64, 4), np.uint8)}, "images: uint8 [24, 40, 64, 4], expected uint8 [any"),
+        ({"images": np.zeros((COUNT, 40, 64, 3), np.float32)}, "images: float32"),
+        ({"images": np.zeros((COUNT, 40, 64), np.uint8)}, "images: uint8 [24, 40, 64]"),
+        ({"images": [[0]]}, "images: a list, expected a NumPy array of uint8"),
+        ({"images": np.zeros((COUNT, 40, 64, 6), np.uint8)[..., ::2]}, "C-contiguous"),
+        ({"ids": np.zeros((COUNT, 1), np.int64)}, "ids: int64 [24, 1], expected int64 [any]"),
+        ({"ids": np.arange(1, COUNT + 1)}, "ids 1..24 reach outside the 24 images"),
+        ({"flips": np.zeros(COUNT, np.int64)}, "flips: int64"),
+        ({"windows": np.full((COUNT, 4), 2**31 - 10, np.int32)}, "a window is empty or reaches outside"),
+        ({"cells": np.full((COUNT, 4, 4), 255, np.uint8)}, "cells: [24, 4, 4] up to 255, expected [24, c, c] of 0 and"),
+        ({"cells": np.zeros((COUNT, 4, 5), np.uint8)}, "expected [24, c, c] of 0 and 1"),
+        (
+            {"jitter": jitter_of(offsets=(COUNT, 0, 3))},
+            "jitter.matrices: float32 [24, 2, 3, 3], expected float32",
+        ),
+        ({"jitter": jitter_of(weights=(COUNT, 1))}, "jitter.mean_weights: float32 [24, 1], expected float32 [24, 2]"),
+        ({"options": look()._replace(hidden_pixel=HIDDEN_PIXEL[:1])}, "options.hidden_pixel: uint8 [1], expected"),
+        ({"options": look()._replace(mean=np.array([120.0]))}, "options.mean: float64 [1], expected float64 [3]"),
+        ({"options": look()._replace(std=np.array(STD, np.float32))}, "options.std: float32 [3], expected float64 [3]"),
+        ({"out": [0]}, "out: a list, expected a NumPy array of float32"),
+    ],
+)
+def test_what_would_be_misread_is_refused(changed, message):
+    images, views = random_case(6, 40, 64)
+    given = {
+        "images": images,
+        "ids": np.arange(COUNT),
+        "windows": views.windows,
+        "flips": views.flips,
+        "cells": views.cells,
+        "jitter": jitter_of(),
+        "options": look(),
+        "out": np.empty((COUNT, SIZE, SIZE, 3), np.float32),
+    }
+    show_views(**given)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        show_views(**{**given, **changed})

@@ -1,6 +1,7 @@
 """The box kernels against their plain twins, bit for bit, and against answers worked out by hand."""
 
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -345,6 +346,40 @@ def test_wrong_input_is_refused_in_words():
         (lambda: kernels.cam_boxes(maps, (0, 8), 0.2), "0 x 8 pixels"),
         (lambda: kernels.cam_boxes(maps, 8, 1.5), r"threshold is 1.5, expected 0\.\.1"),
         (lambda: kernels.cam_boxes_paper2018(maps, 8, np.nan), r"threshold is nan, expected 0\.\.1"),
+        (lambda: kernels.cam_boxes(maps.astype(np.float64), 8, 1), r"give array\.astype\(np\.float32\)"),
+        (lambda: kernels.cam_boxes(torch.zeros(2, 4, 4), 8, 1), r"torch\.float32, .*; give tensor\.cpu\(\)\.numpy"),
+        (lambda: kernels.cam_boxes(maps[0], 8, 1), r"of a single map give maps\[np\.newaxis\]"),
+        (lambda: kernels.cam_boxes(maps, (8, 8, 3), 0.2), r"as image\.shape\[:2\]"),
+        (
+            lambda: kernels.cam_boxes(maps, 8, np.full(3, 0.2)),
+            r"shape \(3,\), expected one number or one for each",
+        ),
+        (lambda: kernels.cam_boxes(maps, 8, 0.2, "Own"), "no scale 'Own'; choose from min-max, own"),
+        (lambda: kernels.cam_levels(maps, 8, None), "no scale None"),
+        (
+            lambda: kernels.mask_in_box(maps, 8, (8, 8), (0, 0, 1, 1), 0.2),
+            r"expected that of one map",
+        ),
+        (lambda: kernels.mask_in_box(maps[0], 8, (8, 8), (0, 0, 1, 1), np.zeros(2)), "expected one number"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="NOT TESTED: no fork here")
+def test_a_forked_process_whose_parent_used_the_threads_is_refused_and_not_ended():
+    """GNU's OpenMP would end it without a word of ours."""
+    program = (
+        "import os, numpy as np, kernels\n"
+        "from numba import threading_layer\n"
+        "boxes = lambda: kernels.cam_boxes(np.eye(4, dtype=np.float32)[None], 8, 0.2)\n"
+        "boxes()\n"
+        "if (child := os.fork()) == 0:\n"
+        "    try: boxes()\n"
+        "    except RuntimeError as error: os._exit(3 if 'by spawn' in str(error) else 4)\n"
+        "    os._exit(0)\n"
+        "print(threading_layer(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    layer, status = done.stdout.split()
+    assert (layer, status) == ("omp", "3") or (layer != "omp" and status == "0"), done.stderr

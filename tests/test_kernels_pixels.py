@@ -58,7 +58,7 @@ def test_masks_that_are_none_are_refused() -> None:
     for masks, said in (
         (good[:1], r"uint8 \(1, 8, 8\), expected uint8 \[2, H, W\]"),
         (good.astype(bool), r"bool \(2, 8, 8\), expected uint8"),
-        (good + 1, "values other than 0, 128 and 255"),
+        (good + 1, "values other than 0, background, 128, left out, and 255"),
     ):
         with pytest.raises(ValueError, match=said):
             kernels.pixel_histograms(maps, masks)

@@ -27,7 +27,7 @@ from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.localizer.ddt import DdtDirections
 from fastwsol.prediction import predictor as predictor_module
 from fastwsol.prediction.components import boxes_of_maps
-from fastwsol.prediction.named import label_of, labelled_as
+from fastwsol.prediction.named import ClassesByName
 from fastwsol.prediction.predictions import Prediction
 from fastwsol.prediction.predictor import Predictor
 
@@ -113,8 +113,8 @@ def test_numbers_of_numpy_are_numbers(predictor: Predictor, run: Path, photos: P
 def test_names_that_look_alike_are_one(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     info = replace(predictor.info, class_names=("Größe", *predictor.info.class_names[1:]))
     for form in ("NFC", "NFD"):
-        assert label_of(unicodedata.normalize(form, "größe"), info) == 0
-        assert labelled_as(unicodedata.normalize(form, "Größe"), info) == 0
+        assert ClassesByName(info).label_of(unicodedata.normalize(form, "größe")) == 0
+        assert ClassesByName(info).labelled_as(unicodedata.normalize(form, "Größe")) == 0
 
 
 def test_predict_raises_for_an_image_that_is_none(predictor: Predictor, photos: Path) -> None:
@@ -122,7 +122,7 @@ def test_predict_raises_for_an_image_that_is_none(predictor: Predictor, photos: 
         predictor.predict([photos / "more" / "0.jpg", "missing.jpg"])
     with pytest.raises(ValueError, match="1: no image of a format that is read"):
         predictor.predict([noise_jpeg(0), b"hello, world"])
-    with pytest.raises(ValueError, match=r"is a folder; give the images in it, as sorted\(Path"):
+    with pytest.raises(ValueError, match=r"is a folder; give its images"):
         predictor.predict(photos)
     with pytest.raises(ValueError, match=r"an array with 30 channels, .*; give several grey images as a list"):
         predictor.predict(np.zeros((9, 9, 30), np.uint8))
@@ -155,12 +155,13 @@ def test_a_class_that_is_named_is_boxed_whatever_is_predicted(predictor: Predict
 def test_class_names_are_found_by_their_parts_and_misspelt_ones_get_a_hint(predictor: Predictor) -> None:
     info = predictor.info
     named = type(info)(**{**vars(info), "class_names": ("goldfish, Carassius auratus", "crane", "crane", "bear")})
-    assert label_of("Carassius auratus", named) == 0
-    assert label_of(named.classes[2], named) == 2
+    assert ClassesByName(named).label_of("Carassius auratus") == 0
+    assert ClassesByName(named).label_of(named.classes[2]) == 2
     with pytest.raises(UserError, match=r"may be .*name one of them"):
-        label_of("crane", named)
-    with pytest.raises(UserError, match="perhaps you meant bear"):
-        label_of("beer", named)
+        ClassesByName(named).label_of("crane")
+    for asked, near in {"beer": "bear", "Goldfsh": "goldfish", "carassius": "Carassius auratus"}.items():
+        with pytest.raises(UserError, match=f"perhaps you meant {near}$"):
+            ClassesByName(named).label_of(asked)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.2, 0.35, 0.5, 0.77, 1.0])
@@ -261,7 +262,36 @@ def test_what_a_program_cannot_write_is_told(predictor: Predictor, photos: Path,
         predictor.write(tmp_path / "twice.json", predictor.stream(paths * 2))
     with pytest.raises(UserError, match="does not lie in"):
         predictor.write(tmp_path / "below.json", predictor.stream(paths), relative_to=tmp_path)
+    frame = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(UserError, match=r"0: is there twice; .* where one call of stream or predict takes them all"):
+        predictor.write(tmp_path / "frames.json", [*predictor.predict(frame), *predictor.predict(frame)])
     assert not [*tmp_path.iterdir()]
+    of_frames = [replace(each, name=f"frame {k}") for k in range(2) for each in predictor.predict(frame)]
+    predictor.write(tmp_path / "frames.json", of_frames)
+
+
+def test_the_images_of_a_folder_whatever_their_endings(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    for name in ("a.JPEG", "b.JPG", "more/c.png"):
+        Image.new("RGB", (9, 8)).save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "notes.txt").write_text("no image")
+    for place in (tmp_path / "photos", str(tmp_path / "photos"), [str(tmp_path / "photos")]):
+        found = fastwsol.find_images(place)
+        assert [each.name for each in predictor.predict(found.images)] == ["a.JPEG", "b.JPG", "more/c.png"]
+        assert "1 other file in the folders ignored" in found.notes[0]
+    with pytest.raises(ValueError, match=r"is a folder; give its images, fastwsol\.find_images\('.*photos'\)\.images"):
+        predictor.predict(tmp_path / "photos")
+
+
+def test_a_request_is_for_one_class(predictor: Predictor) -> None:
+    with pytest.raises(UserError, match="of several images' classes `predict` takes a list"):
+        next(predictor.stream([], fastwsol.Request(of_class=["alpha"])))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("rule", "value"), [("fixed", 7.0), ("fixed", None), ("otsu", 0.3), ("asked", float("nan"))])
+def test_a_cut_that_cannot_be_is_refused(rule: Any, value: float | None) -> None:
+    with pytest.raises(ValueError, match="otsu has None, others a number in"):
+        fastwsol.Cut(rule, value, "nothing")
 
 
 def test_streams_at_once_leave_torch_its_threads(predictor: Predictor) -> None:

@@ -328,7 +328,7 @@ def test_a_torn_zip_is_told_with_its_remedy(tmp_path: Path) -> None:
 
 def test_arrays_of_another_byte_order_are_taken_and_a_grey_channel_first_is_told() -> None:
     np.testing.assert_array_equal(as_pixels(np.array([[0, 257]], ">u2"))[0, :, 0], [0, 1])
-    with pytest.raises(ValueError, match=r"give where they come first, array\.transpose\(1, 2, 0\)"):
+    with pytest.raises(ValueError, match=r"give where they come first, np\.moveaxis\(array, -3, -1\)"):
         as_pixels(np.zeros((1, 20, 30), np.uint8))
     with pytest.raises(ValueError, match="give several grey images as a list"):
         as_pixels(np.zeros((5, 20, 30), np.uint8))

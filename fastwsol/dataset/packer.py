@@ -11,6 +11,7 @@ from typing import NoReturn
 import numpy as np
 
 from fastwsol.config import Channels, Statistics
+from fastwsol.dataset.checked_source import check_source, checked_records
 from fastwsol.dataset.packing_journal import FinishedShard, Journal, Quarantined, schema_version_for
 from fastwsol.dataset.shard_folder import make_folder, open_folder
 from fastwsol.dataset.shard_writer import MAX_SHARD_BYTES, write_manifest, write_shards
@@ -39,7 +40,7 @@ _CONVERT = "convert it to a JPEG or PNG that can be packed, or remove image and 
 
 def pack(
     source: Source,
-    out: Path,
+    out: Path | str,
     max_shard_bytes: int = MAX_SHARD_BYTES,
     workers: int | None = None,
     quarantine: bool = False,
@@ -51,10 +52,11 @@ def pack(
 
     workers: threads that decode; default all cores. The result depends neither on it nor on where an earlier packing
     was stopped. lossless: as of `judge_images`; tell: takes what there is to say of the images, once all are packed.
-    Raises UserError for a bad image (with `quarantine`: for a split or class that has no other) or an `out` that holds
-    something else, RunFailure when writing fails.
+    Raises UserError for a bad image (with `quarantine`: for a split or class that has no other), a source that is not
+    as `Source` and `Record` describe it, or an `out` that holds something else, RunFailure when writing fails.
     """
-    _refuse_empty(source)
+    check_source(source)
+    out = Path(out)
     if not quarantine:
         _refuse_known_faults(source)
     try:
@@ -186,7 +188,7 @@ class _Packing:
     ) -> Iterator[tuple[Record | Fault, ImageFacts | Fault | None]]:
         """Yield each record from index `start` on with what decoding it told, in order; None for a fault."""
         in_work: deque[tuple[list[Record | Fault], Future[list[ImageFacts | Fault]]]] = deque()
-        for chunk in _chunks(self._source.records(split, start)):
+        for chunk in _chunks(checked_records(self._source, split, start)):
             records = [record for record in chunk if isinstance(record, Record)]
             in_work.append((chunk, pool.submit(_judge, records, self._source.upright, self._lossless)))
             if len(in_work) >= workers * _CHUNKS_A_WORKER:
@@ -237,20 +239,6 @@ class _Packing:
         sums = moments.moments.tolist()
         ways = {how: count for how, count in changed.items() if count}
         return FinishedShard(split, shard, stop, last, fingerprint, moments.pixels, sums, tuple(bad), ways, cut)
-
-
-def _refuse_empty(source: Source) -> None:
-    """Raise UserError for a split without images and a class without training images."""
-    for split in source.splits:
-        if source.count(split) == 0:
-            raise UserError(
-                f"{source.identity}: split {split!r} has no images; give it some, or remove its folder, so that some "
-                f"are drawn of train (of a class with one image none is), or check annotations and --classes"
-            )
-    without = set(range(len(source.classes))) - set(source.labels("train").tolist())
-    if without:
-        wnid = source.classes[min(without)].wnid
-        raise UserError(f"{source.identity}: class {wnid} has no images to train on; check its annotations")
 
 
 def _refuse_known_faults(source: Source) -> None:

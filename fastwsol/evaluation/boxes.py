@@ -17,7 +17,9 @@ import numpy.typing as npt
 import kernels
 from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.geometry import Size, both_sides, to_original
+from kernels.checks import checked_offsets, thresholds_of
 from kernels.levels import LEVELS, threshold_of
+from kernels.upsampling import checked_cams
 
 BoxProtocol = Literal["strict", "paper2018"]
 """Those that maps are boxed by here."""
@@ -50,18 +52,21 @@ def localize(
 
     `size` is what maps are upsampled to; what reaches `threshold` (under `strict` also one an image, [N]) on the maps'
     `scale` is kept, by the protocol's rule; of a constant map that is min-max scaled, nothing. Raises ValueError for an
-    unknown protocol, a map that holds NaN or infinity, a threshold outside 0..1 and sizes that are not positive.
+    unknown protocol or scale, a map that holds NaN or infinity, a threshold outside 0..1, sizes that are not positive,
+    thresholds or sizes that are neither one for all maps nor one each, and what `paper2018` does not know: the scale
+    `own`, and thresholds of each map.
     """
     _check(protocol)
+    maps, _ = checked_cams(maps, size, scale)  # all at once, so that a bad one is named by its place among all
+    thresholds = thresholds_of(threshold, len(maps))
+    if protocol == "paper2018" and (scale != "min-max" or np.ndim(threshold)):
+        raise ValueError("paper2018 cuts maps that are min-max scaled, all at one threshold; others are for strict")
     boxes = []
     for part in parts_of_maps(len(maps), size):
         if protocol == "strict":
-            own = threshold[part] if isinstance(threshold, np.ndarray) else threshold
-            boxes.append(kernels.cam_boxes(maps[part], size, own, scale))
+            boxes.append(kernels.cam_boxes(maps[part], size, thresholds[part], scale))
         else:
-            assert scale == "min-max"
-            assert not isinstance(threshold, np.ndarray)
-            boxes.append(kernels.cam_boxes_paper2018(maps[part], size, threshold))
+            boxes.append(kernels.cam_boxes_paper2018(maps[part], size, float(thresholds[part.start])))
     return to_original(np.concatenate([np.empty((0, 4), np.int32), *boxes]), widths, heights, size)
 
 
@@ -101,15 +106,19 @@ def curve_hits(
     """The hits of maps float32 [N, h, w] at all levels; arguments as in `localize` and `score_boxes`.
 
     At each level they equal the hits of `localize` at the level's threshold. A constant map that is min-max scaled hits
-    nothing.
+    nothing. Raises ValueError as they do, and unless widths and heights are whole numbers, one a map.
     """
+    maps, _ = checked_cams(maps, size, scale)
+    offsets = checked_offsets(offsets, len(maps), len(truths))
+    sizes = np.stack(np.broadcast_arrays(widths, heights), axis=-1)
+    if sizes.shape != (len(maps), 2) or sizes.dtype.kind not in "iu":
+        raise ValueError(f"widths and heights are {sizes.dtype} {sizes.shape[:-1]}, expected integers [{len(maps)}]")
     shape = (len(maps), len(IOU_THRESHOLDS), LEVELS)
     single, multiple = np.zeros(shape, bool), np.zeros(shape, bool)
     for part in parts_of_maps(len(maps), size):
         levels = kernels.cam_levels(maps[part], size, scale)
         own = offsets[part.start : part.stop + 1]
-        sizes = np.stack([widths[part], heights[part]], axis=1).astype(np.int32)
-        ious = kernels.sweep_ious(levels, truths[own[0] : own[-1]], own - own[0], sizes)
+        ious = kernels.sweep_ious(levels, truths[own[0] : own[-1]], own - own[0], sizes[part].astype(np.int32))
         varied = ((levels.max(axis=(1, 2)) > 0) | (scale == "own"))[:, np.newaxis, np.newaxis]
         for flags, iou in ((single, ious[0]), (multiple, ious[1])):
             flags[part] = iou[:, np.newaxis] >= np.asarray(IOU_THRESHOLDS)[:, np.newaxis]

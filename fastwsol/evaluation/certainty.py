@@ -107,6 +107,7 @@ def area_under_curve(certainties: NDArray[np.float64], right: NDArray[np.bool_])
     """The chance that a right image has a higher certainty than a wrong one, ties counted half (AUROC); None where all
     are right or all wrong.
     """
+    right = np.asarray(right, np.bool_)
     good, bad = int(right.sum()), int((~right).sum())
     if not good or not bad:
         return None
@@ -142,8 +143,10 @@ def share_to_look_at(certainties: NDArray[np.float64], right: NDArray[np.bool_])
 def share_interval(count: int, of: int, population: int) -> tuple[float, float]:
     """The 95 % interval of a share among `population` images, of which a random sample of `of` has `count`: all shares
     under which a count at least so high and a count at least so low each have a chance above 2.5 % (exact, drawn
-    without replacement: hypergeometric).
+    without replacement: hypergeometric). Raises ValueError unless 0 <= count <= of <= population.
     """
+    if not 0 <= count <= of <= population:
+        raise ValueError(f"{count} of a sample of {of} from {population} images cannot be")
 
     def first_not(is_too_few: Callable[[int], bool], low: int, high: int) -> int:
         """The least number in low .. high that is not too few."""

@@ -137,7 +137,9 @@ def size_groups(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.where(np.isnan(shares), -1, np.searchsorted(OBJECT_SIZES, shares, side="right"))
 
 
-def max_box_acc(single: Counts, multiple: Counts, counted: Counts | np.int64) -> dict[str, npt.NDArray[np.float64]]:
+def max_box_acc(
+    single: Counts, multiple: Counts, counted: Counts | np.int64 | int
+) -> dict[str, npt.NDArray[np.float64]]:
     """The oracles over all thresholds, in percent: `max_box_acc`, `max_box_acc_v2`, `max_box_acc_v2_single`, and
     what the second is the mean of, `max_box_acc_v2@0.3` and so on.
 

@@ -76,9 +76,17 @@ def resampled_counts(flags: NDArray[Any], images_at_once: int = 4096) -> NDArray
     return totals
 
 
-@lru_cache(maxsize=16)  # 65,536 images, 256 MiB
+_KEPT = 65_536
+"""The first so many images, whose weights are kept: 256 MiB. Those of more would drive each other out."""
+
+
 def _weights(start: int, stop: int) -> NDArray[np.float32]:
     """The bootstrap's weights of images `start` to `stop` of a split, which every table of a report asks for."""
+    return _kept_weights(start, stop) if start < _KEPT else bootstrap_weights(np.arange(start, stop), RESAMPLES)
+
+
+@lru_cache(maxsize=16)
+def _kept_weights(start: int, stop: int) -> NDArray[np.float32]:
     weights = bootstrap_weights(np.arange(start, stop), RESAMPLES)
     weights.setflags(write=False)
     return weights

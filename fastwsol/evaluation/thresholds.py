@@ -15,6 +15,7 @@ from fastwsol.evaluation.metrics import IOU_THRESHOLDS
 from fastwsol.geometry import Size
 from fastwsol.localizer.localizers import Localizer
 from kernels.levels import LEVELS, level_of, threshold_of
+from kernels.upsampling import checked_cams
 
 CAM_THRESHOLD = 0.2
 """The paper's, a share of the map's maximum (docs/paper.md, "CAM to box")."""
@@ -51,6 +52,11 @@ class Cut:
     """None under `otsu`, where each image has its own."""
     chosen_on: str
     """Which images, and whether by their boxes."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a value that the rule cannot have."""
+        if (self.value is None) != (self.rule == "otsu") or not 0 <= (self.value or 0) <= 1:
+            raise ValueError(f"a cut by the rule {self.rule} at {self.value}: otsu has None, others a number in 0..1")
 
     def to_json(self) -> CutRow:
         """As reports and runs hold it."""
@@ -112,7 +118,8 @@ def otsu_levels(histograms: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _levels(maps: NDArray[np.float32], size: Size, scale: kernels.Scale) -> Iterator[NDArray[np.uint8]]:
-    """The levels of maps, a part of them at a time."""
+    """The levels of maps, a part of them at a time. Raises ValueError as `localize` does."""
+    maps, _ = checked_cams(maps, size, scale)  # all at once, so that a bad one is named by its place among all
     for part in parts_of_maps(len(maps), size):
         yield kernels.cam_levels(maps[part], size, scale)
 

@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kernels
-from fastwsol.formats.json_text import element, json_text, short
+from fastwsol.formats.json_text import element, json_text, rounded, short
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, LabelledObject, Skipped
 from fastwsol.formats.polygons import polygons
 from fastwsol.host.files import naming
+from fastwsol.sources.segmentations import SegmentationMask
 
 Outline = Literal["runs", "polygons"]
 
@@ -66,7 +67,7 @@ def _image(image: LabelledImage, number: int) -> dict[str, Any]:
     if image.label is not None:
         found["category_id"] = image.label + 1
     if image.probabilities is not None:
-        found["probabilities"] = [round(value, 6) for value in image.probabilities.tolist()]
+        found["probabilities"] = rounded(image.probabilities)
     if image.review:
         found["review"] = image.review
     return found
@@ -77,7 +78,10 @@ def _annotation(thing: LabelledObject, outline: Outline) -> dict[str, Any]:
     width, height = short(x1 - x0), short(y1 - y0)
     segmentation: Any = []
     area: float = short(width * height)
-    if thing.mask is not None:
+    runs = thing.mask.compressed_runs() if isinstance(thing.mask, SegmentationMask) and outline == "runs" else None
+    if runs is not None:
+        segmentation, area = runs
+    elif thing.mask is not None:
         pixels = thing.mask()
         area = int(pixels.sum())
         segmentation = run_lengths(pixels)

@@ -3,6 +3,9 @@
 import json
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 def json_text(value: Any) -> str:
     """A value on a line. Raises ValueError for NaN and infinity."""
@@ -17,3 +20,9 @@ def element(value: dict[str, Any], first: bool) -> bytes:
 def short(value: float) -> float:
     """Without the digits that sums and differences of short decimals end in."""
     return round(value, 9)
+
+
+def rounded(probabilities: NDArray[np.float64]) -> list[float]:
+    """Probabilities as files have them, to six decimals."""
+    found: list[float] = np.round(probabilities, 6).tolist()
+    return found

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from fastwsol.host.words import plain
 from fastwsol.sources import Class
 from fastwsol.sources.boxes import CORRECT, Box, cut_at_edge, has_extent
 from fastwsol.sources.coco_json import CocoAnnotation, CocoFile, CocoImage, read_coco
-from fastwsol.sources.segmentations import pixels_of
+from fastwsol.sources.segmentations import SegmentationMask
 
 
 def read_predictions(paths: Sequence[Path]) -> tuple[list[CocoFile], About]:
@@ -216,7 +216,7 @@ def _object(annotation: CocoAnnotation, width: int, height: int, label_of: Mappi
     """An object with its box cut at the image's edges."""
     assert annotation.category is not None  # the file lists categories
     segmentation = annotation.fields.get("segmentation")
-    mask = None if segmentation in (None, []) else _Pixels(segmentation, width, height, annotation.where)
+    mask = None if segmentation in (None, []) else SegmentationMask(segmentation, width, height, annotation.where)
     x0, y0, x1, y1 = (round(edge, 9) for edge in annotation.box)  # a width that was rounded reaches a hair too far
     score, probability = (_number(annotation, name) for name in ("score", "probability"))
     label = label_of[annotation.category.wnid]
@@ -256,18 +256,6 @@ def _signals(annotation: CocoAnnotation) -> dict[str, float] | None:
     raise UserError(f"{annotation.where}: its signals are not numbers by name; {CORRECT}")
 
 
-class _Pixels:
-    """The pixels of a segmentation, when they are asked for."""
-
-    def __init__(self, segmentation: Any, width: int, height: int, where: str) -> None:
-        self._of: Callable[[], NDArray[np.bool_] | None] = partial(pixels_of, segmentation, width, height, where)
-
-    def __call__(self) -> NDArray[np.bool_]:
-        pixels = self._of()
-        assert pixels is not None
-        return pixels
-
-
 def _number(annotation: CocoAnnotation, name: str) -> float | None:
     value = annotation.fields.get(name)
     if value is None or _is_number(value):
@@ -288,7 +276,7 @@ def _probabilities(image: CocoImage, count: int) -> NDArray[np.float64] | None:
     if values is None:
         return None
     try:
-        probabilities = np.array(values, np.float64)
+        probabilities = np.asarray(values, np.float64)  # which they are as they were read, if they are numbers
         if probabilities.shape == (count,) and np.isfinite(probabilities).all():
             return probabilities
     except (TypeError, ValueError, OverflowError):

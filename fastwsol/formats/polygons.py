@@ -4,6 +4,9 @@ A polygon knows no hole, so a hole is joined to the outline around it by a cut o
 ways. The same joins the parts of an object to one polygon for formats that hold one alone.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,18 +52,18 @@ def one_polygon(mask: NDArray[np.bool_]) -> Ring | None:
     return whole
 
 
-def fill(rings: list[NDArray[np.float64]], width: int, height: int) -> NDArray[np.bool_]:
-    """The pixels [height, width] inside any of the polygons [n, 2], by COCO's rule."""
+def fill(rings: Sequence[NDArray[Any]], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels inside any of the polygons [n, 2], by COCO's rule, of an image of `size`: height and width."""
     from pycocotools import mask as coco_mask  # here: an evaluation of a run does without it
 
-    flat = [ring.ravel().tolist() for ring in rings]
+    flat = [ring.ravel().astype(np.float64).tolist() for ring in rings]
     if not flat:
-        return np.zeros((height, width), np.bool_)
-    return coco_mask.decode(coco_mask.frPyObjects(flat, height, width)).any(axis=2)
+        return np.zeros(size, np.bool_)
+    return coco_mask.decode(coco_mask.frPyObjects(flat, *size)).any(axis=2)
 
 
 def _iou(rings: list[Ring], mask: NDArray[np.bool_]) -> float:
-    inside = fill([ring.astype(np.float64) for ring in rings], mask.shape[1], mask.shape[0])
+    inside = fill(rings, mask.shape)
     return float((inside & mask).sum() / (inside | mask).sum())
 
 

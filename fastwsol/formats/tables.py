@@ -10,7 +10,7 @@
 
 from typing import Any, BinaryIO
 
-from fastwsol.formats.json_text import json_text
+from fastwsol.formats.json_text import json_text, rounded
 from fastwsol.formats.labelled_images import About, Images, LabelledImage, Skipped
 from fastwsol.host.files import csv_text
 
@@ -89,7 +89,7 @@ def _object(image: LabelledImage, about: About) -> dict[str, Any]:
         for thing in image.objects
     ]
     if image.probabilities is not None:
-        found["probabilities"] = [round(value, 6) for value in image.probabilities.tolist()]
+        found["probabilities"] = rounded(image.probabilities)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -9,7 +10,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopSignals:
-    """While it is entered, `SIGNALS` set `requested` and are otherwise without effect.
+    """While it is entered, `SIGNALS` set `requested` and are otherwise without effect. Outside of a program's main
+    thread, which alone may handle signals, it changes nothing.
 
     message: is printed behind the signal's name at the first of them; empty, nothing is printed. then: is called at
     each of them, with whether it is the first.
@@ -20,11 +22,12 @@ class StopSignals:
         self._message, self._then = message, then
 
     def __enter__(self) -> "StopSignals":
-        self._handlers_before = [signal.signal(each, self._handle) for each in SIGNALS]
+        in_main = threading.current_thread() is threading.main_thread()
+        self._before = {each: signal.signal(each, self._handle) for each in SIGNALS if in_main}
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for each, handler in zip(SIGNALS, self._handlers_before, strict=True):
+        for each, handler in self._before.items():
             signal.signal(each, handler)
 
     def _handle(self, number: int, frame: object) -> None:

@@ -44,9 +44,10 @@ class Graph(nn.Module):
         self.register_buffer("std", std)
 
     def forward(self, pixels_NHWC: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and maps, without gradients."""
         images = (pixels_NHWC.permute(0, 3, 1, 2).float() - self.mean) / self.std
         passed = self.model(images)
-        return passed.logits.float(), self.model.maps(self.localizer.name, passed, None)
+        return passed.logits.float().detach(), self.model.maps(self.localizer.name, passed, None).detach()
 
 
 def description(predictor: Predictor, name: str) -> dict[str, Any]:

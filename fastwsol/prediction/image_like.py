@@ -104,8 +104,7 @@ def _file_or_folder(path: Path) -> NamedImage:
             return image_file(path)
     except (OSError, RuntimeError, ValueError) as error:  # as a loop of links
         return unreadable_image(str(path), f"cannot be read ({error})")
-    reason = f"is a folder; give the images in it, as sorted(Path({str(path)!r}).rglob('*.jpg'))"
-    return unreadable_image(str(path), reason)
+    return unreadable_image(str(path), f"is a folder; give its images, fastwsol.find_images({str(path)!r}).images")
 
 
 _CLASSES_AND_IMAGES = "classes in of_class: {}, images: {}; give a class for each"

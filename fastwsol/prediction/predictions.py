@@ -62,12 +62,12 @@ class Prediction:
     """What the maps cover of the image: x, y, width, height in its pixels."""
     square: int
     """The pixels a side that maps were upsampled to, to be cut and boxed."""
+    probabilities: NDArray[np.float64] = field(repr=False)
+    """The softmax probabilities of all classes in the run's label order: [classes]."""
     scale: kernels.Scale = "min-max"
     """What the maps' values mean."""
     cuts: tuple[float, ...] = ()
     """Where each class's map was cut, on its scale."""
-    probabilities: NDArray[np.float64] | None = field(default=None, repr=False)
-    """The softmax probabilities of all classes in the run's label order: [classes]."""
     nearly_black: bool = False
     """Whether no pixel is brighter than 16 of 255, as where levels of 12 bits are stored in 16."""
     by: str = ""

@@ -46,7 +46,7 @@ from fastwsol.prediction.boxing import Boxing
 from fastwsol.prediction.components import Components, WhichBoxes
 from fastwsol.prediction.detections import detections_of
 from fastwsol.prediction.image_like import ImageLike, named_image, several_images, with_labels
-from fastwsol.prediction.named import chosen_localizer, label_of
+from fastwsol.prediction.named import ClassesByName, chosen_localizer
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.signals import other_looks
 from fastwsol.prediction.user_images import NamedImage, in_chunks
@@ -184,6 +184,7 @@ class Predictor:
         config = Config.of(backbone=name, image_size=image_size or input_size_of_timm(name))
         _note_process()
         model = build_network(config, len(wnids))
+        chosen_localizer(localizer, LocalizingModel(model))  # what it lacks is said before weights are downloaded
         published = read_weights(weights, config.network)
         if published is None:
             raise UserError("--weights none: random weights know no class; give pretrained, or a file")
@@ -254,7 +255,8 @@ class Predictor:
             asked = list(of_class) if isinstance(of_class, Iterable) else [None]
             if not all(isinstance(each, str) for each in asked):
                 raise ValueError("of_class names a class for each image, or one for all")
-            named = with_labels(named, several, [label_of(str(each), self.info) for each in asked])
+            classes = ClassesByName(self.info)
+            named = with_labels(named, several, [classes.label_of(str(each)) for each in asked])
         predictions, request = [], Request(top, of_all, boxes, threshold, least_score, signals)
         for each in self.stream(named, request):
             if isinstance(each, Skipped):
@@ -297,12 +299,13 @@ class Predictor:
 
     def _own(self, predictions: Iterable[Prediction | Skipped]) -> Iterator[Prediction | Skipped]:
         """The same. Raises UserError for one of another predictor, TypeError for what is none."""
+        known = {*self.info.classes}
         for each in predictions:
             if not isinstance(each, Prediction | Skipped):
                 raise TypeError(f"{type(each).__name__}: is no prediction; give what predict or stream has returned")
             if isinstance(each, Prediction):
                 wnids = {one.wnid for one in each.classes} | {box.wnid for box in each.boxes}
-                others = wnids - {*self.info.classes}
+                others = wnids - known
                 if each.by != self._by or others:
                     whose = f"of other classes ({min(others)})" if others else f"({each.by})"
                     raise UserError(f"{each.name}: was predicted by another predictor, {whose}; give it to that one")
@@ -350,13 +353,15 @@ class Predictor:
             raise UserError(f"--threshold {request.threshold}: must be otsu or a number from 0 to 1 (35 % is 0.35)")
         if request.least_score is not None and not _is_share(request.least_score):
             raise UserError(f"--least-score {request.least_score}: must be a number from 0 to 1 (35 % is 0.35)")
+        if not isinstance(request.of_class, str | None):
+            raise UserError("of_class: a request is for one class; of several images' classes `predict` takes a list")
         if request.of_class is not None and request.top != 1:
             raise UserError(f"--top {request.top}: --class {request.of_class} is one class; leave one of the two out")
         if type(request.top) is not int or not 1 <= request.top <= len(self.info.classes):
             raise UserError(f"--top {request.top}: must be a whole number of classes, 1 to {len(self.info.classes)}")
         if request.boxes not in get_args(WhichBoxes):
             raise UserError(f"--boxes {request.boxes}: choose from {', '.join(get_args(WhichBoxes))}")
-        return None if request.of_class is None else label_of(request.of_class, self.info)
+        return None if request.of_class is None else ClassesByName(self.info).label_of(request.of_class)
 
     def _answer(self, images: Sequence[NamedImage], request: Request) -> Answers:
         """Decode images, and run the network over those that can be."""

@@ -63,32 +63,36 @@ class ImageListing:
     """The images that were found, in order, and what is said of other files that lay between them, in sentences."""
 
     images: list[NamedImage]
+    """As `Predictor.predict` and `stream` take them; each has its `name`."""
     notes: list[str]
 
 
-def find_images(places: Iterable[Path], follow_links: bool = False, relative_to: Path | None = None) -> ImageListing:
-    """The images of files, folders (all they hold) and zips, each place's in the order of their paths. follow_links: in
-    folders also what lies behind links that lead out of them.
+def find_images(
+    places: Iterable[Path | str] | Path | str, follow_links: bool = False, relative_to: Path | str | None = None
+) -> ImageListing:
+    """The images of files, folders (all they hold) and zips, each place's in the order of their paths; one place may
+    stand alone. follow_links: in folders also what lies behind links that lead out of them.
 
     They are named by their path below `relative_to`; where that is None by their path in the folder or zip, with that
     before it where there are several places. One that is named twice counts once. Raises UserError for a place that is
     not there, does not lie in `relative_to`, holds no image or a link to a folder that is not to be followed, or is a
     zip that is not whole.
     """
-    places = list(places)
+    paths_of_places = [Path(each) for each in ([places] if isinstance(places, Path | str) else places)]
+    above = None if relative_to is None else Path(relative_to)
     images, left_out = [], 0
     ignored_files: Counter[str] = Counter()
-    for place in places:
+    for place in paths_of_places:
         if not place.exists():
             raise UserError(f"{place}: no such file or folder; name images, folders or zips")
-        name = str(place) if relative_to is None else _below(place, relative_to)
+        name = str(place) if above is None else _below(place, above)
         if place.is_dir() or place.suffix.lower() == ".zip":
             tree: Tree = Folder(place, follow_links) if place.is_dir() else Zip(place, "", "make it anew")
             unnameable: list[str] = []
             paths, others = images_below(tree, "", unnameable)
             if not paths and not unnameable:
                 raise UserError(f"{place}: holds no image (by its ending: {', '.join(IMAGE_SUFFIXES)}); name another")
-            before = f"{name}/" if name and (len(places) > 1 or relative_to is not None) else ""
+            before = f"{name}/" if name and (len(paths_of_places) > 1 or above is not None) else ""
             itself = (place.resolve().name,) if place.is_dir() else ()
             images += [
                 replace(_in_tree(before + path, tree, path), folders=(*path.split("/")[:-1], *itself), stamp=stamp)
@@ -237,9 +241,10 @@ def as_pixels(array: NDArray) -> NDArray[np.uint8]:
     if array.ndim == 2 or array.shape[2] == 1:
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     if array.shape[2] not in (3, 4):
-        are_first = array.shape[0] in (1, 3, 4)
-        remedy = "where they come first, array.transpose(1, 2, 0)" if are_first else "several grey images as a list"
-        raise ValueError(f"an array with {array.shape[2]} channels, expected 3 (RGB); give {remedy}")
+        first = "where they come first, np.moveaxis(array, -3, -1); " if array.shape[0] in (1, 3, 4) else ""
+        raise ValueError(
+            f"an array with {array.shape[2]} channels, expected 3 (RGB); give {first}several grey images as a list"
+        )
     return np.ascontiguousarray(array[..., :3])
 
 

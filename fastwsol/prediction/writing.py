@@ -56,6 +56,9 @@ def _named(images: Images, relative_to: Path | None) -> Iterator[LabelledImage |
                 raise UserError(f"{name}: does not lie in {relative_to}; name the folder of all images, or none")
             name = path.relative_to(folder).as_posix()
         if name in names:
-            raise UserError(f"{name}: is there twice; write each image once")
+            raise UserError(
+                f"{name}: is there twice; write each image once (those in memory have names of their own where one "
+                f"call of stream or predict takes them all, or by dataclasses.replace(prediction, name=...))"
+            )
         names.add(name)
         yield replace(each, name=name)

@@ -2,9 +2,9 @@
 
 import hashlib
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -24,6 +24,10 @@ MAX_TEXT_BYTES = 64 * 2**20
 """Largest annotation file; Tiny ImageNet's largest, words.txt, has 2.6 MB."""
 MAX_FILE_BYTES = 64 * 2**20
 """Largest image file that is read. The packer has a smaller limit of its own, and names the images above it."""
+_READERS = 8
+"""Threads that read images, so that a disk or network that takes its time for each is asked for several at once."""
+_BYTES_AHEAD = 64 * 2**20
+"""Of images that are read before their turn, as large as the one before."""
 
 _PLAIN_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 IMAGE_SUFFIXES = _PLAIN_SUFFIXES + heif.suffixes_read()
@@ -132,16 +136,28 @@ class FileSource:
 
     def records(self, split: str, start: int = 0) -> Iterator[Record | Fault]:
         """Yield the records of `split` from index `start` on; names are paths in the layout."""
-        for annotation in self._annotations[split][start:]:
-            if annotation.fault is not None:
-                yield annotation.fault
-                continue
-            try:
-                image = self._tree.read(annotation.path, MAX_FILE_BYTES)
-            except BadFile as error:
-                yield Fault(annotation.path, str(error), PUT_WHOLE)
-            else:
-                yield self._record(annotation, image)
+        waiting: deque[Future[Record | Fault]] = deque()
+        ahead = 1
+        with ThreadPoolExecutor(_READERS) as pool:
+            for annotation in self._annotations[split][start:]:
+                waiting.append(pool.submit(self._read, annotation))
+                while len(waiting) > ahead:
+                    record = waiting.popleft().result()
+                    if isinstance(record, Record):
+                        ahead = max(1, min(_READERS, _BYTES_AHEAD // max(1, len(record.image))))
+                    yield record
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _read(self, annotation: AnnotatedImage) -> Record | Fault:
+        """The record of an image, its file and that of its mask read; by several threads at once."""
+        if annotation.fault is not None:
+            return annotation.fault
+        try:
+            image = self._tree.read(annotation.path, MAX_FILE_BYTES)
+        except BadFile as error:
+            return Fault(annotation.path, str(error), PUT_WHOLE)
+        return self._record(annotation, image)
 
     def _record(self, annotation: AnnotatedImage, image: bytes) -> Record | Fault:
         with np.errstate(over="ignore"):  # what is infinite then lies in no image

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -16,13 +16,10 @@ class Names:
     def __init__(self, names: Iterable[str]) -> None:
         self.names = frozenset(names)
         self._composed: dict[str, list[str]] = defaultdict(list)
-        self._by_end: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        """Composed form and name of the images whose last part, or last two parts, these are."""
         for name in sorted(self.names):
-            composed = _composed(name)
-            self._composed[composed].append(name)
-            for parts in (1, 2):
-                self._by_end[_last_parts(composed, parts)].append((composed, name))
+            self._composed[_composed(name)].append(name)
+        self._by_end: dict[int, Mapping[str, list[str]]] = {}
+        """By a number of parts: the images of more parts, by their last ones."""
 
     def whole(self, name: str) -> str | None:
         """The image of this very name, or the only one whose name is the same but for its Unicode form: accents may be
@@ -36,8 +33,19 @@ class Names:
     def by_end(self, name: str) -> list[str]:
         """The images whose names end in `/` and this one, sorted: those that lie in folders that it does not tell."""
         end = _composed(name)
-        candidates = self._by_end.get(_last_parts(end, 2), [])
-        return [name for composed, name in candidates if composed.endswith(f"/{end}")]
+        parts = end.count("/") + 1
+        if parts not in self._by_end:
+            self._by_end[parts] = self._named_by_last(parts)
+        return self._by_end[parts].get(end, [])
+
+    def _named_by_last(self, parts: int) -> Mapping[str, list[str]]:
+        """The images of more parts than so many, sorted, by their last ones."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for composed, names in self._composed.items():
+            above, *last = composed.rsplit("/", parts)
+            if above and len(last) == parts:
+                found["/".join(last)] += names
+        return found
 
 
 class OwnNames(NamedTuple):
@@ -90,10 +98,6 @@ def _found(name: str, known: Names) -> bool:
 
 
 _UPLOADED = re.compile(r"(?:.*/)?[0-9a-f]{8}-([^/]+)")
-
-
-def _last_parts(name: str, count: int) -> str:
-    return "/".join(name.rsplit("/", count)[-count:])
 
 
 def _composed(name: str) -> str:

@@ -1,7 +1,9 @@
 """The pixels of COCO's segmentations: polygons and run lengths."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,33 @@ from numpy.typing import NDArray
 
 from fastwsol.host.errors import UserError
 from fastwsol.sources.boxes import CORRECT
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationMask:
+    """The mask of a segmentation that is not empty, when it is asked for."""
+
+    segmentation: Any
+    width: int
+    height: int
+    where: str
+    """It stands, for messages."""
+
+    def __call__(self) -> NDArray[np.bool_]:
+        """Its pixels, [height, width]. Raises UserError as `pixels_of` does."""
+        pixels = pixels_of(self.segmentation, self.width, self.height, self.where)
+        assert pixels is not None
+        return pixels
+
+    def compressed_runs(self) -> tuple[dict[str, Any], int] | None:
+        """The segmentation itself, where it is of compressed runs, and how many pixels are the object's: so it is
+        copied without being decoded. Raises UserError as `pixels_of` does.
+        """
+        if not isinstance(self.segmentation, dict) or not isinstance(self.segmentation.get("counts"), str):
+            return None
+        with _told(self.where):
+            lengths = _lengths(self.segmentation, self.width, self.height, self.where)
+        return {"size": [self.height, self.width], "counts": self.segmentation["counts"]}, sum(lengths[1::2])
 
 
 def pixels_of(segmentation: Any, width: int, height: int, where: str) -> NDArray[np.bool_] | None:
@@ -20,18 +49,10 @@ def pixels_of(segmentation: Any, width: int, height: int, where: str) -> NDArray
 
     if segmentation is None or segmentation == []:
         return None
-    try:
+    with _told(where):
         if isinstance(segmentation, dict):
-            if [*segmentation["size"]] != [height, width]:
-                raise UserError(
-                    f"{where}: its segmentation is of {segmentation['size']} pixels (height, width), and the image "
-                    f"has {[height, width]}; {CORRECT}"
-                )
             runs = segmentation
-            lengths = runs["counts"] if isinstance(runs["counts"], list) else _run_lengths(runs["counts"])
-            # What decodes them notices neither a part of a pixel nor another number of pixels.
-            if any(type(each) is not int for each in lengths) or min(lengths) < 0 or sum(lengths) != width * height:
-                raise ValueError("runs of another number of pixels")
+            _lengths(runs, width, height, where)
             if isinstance(runs["counts"], list):
                 runs = coco_mask.frPyObjects(runs, height, width)
             pixels = coco_mask.decode(runs)
@@ -45,9 +66,31 @@ def pixels_of(segmentation: Any, width: int, height: int, where: str) -> NDArray
             if sum(map(_outline_length, flat)) > _LONGEST_OUTLINE:
                 raise ValueError(f"an outline of more than {_LONGEST_OUTLINE:,} pixels")
             pixels = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(flat, height, width)))
+    return pixels.astype(np.bool_)
+
+
+@contextlib.contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Have what is wrong with a segmentation raise UserError."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError, OverflowError, IndexError, MemoryError) as error:
         raise UserError(f"{where}: its segmentation cannot be read ({error!s:.60}); {CORRECT}") from None
-    return pixels.astype(np.bool_)
+
+
+def _lengths(runs: Mapping[str, Any], width: int, height: int, where: str) -> list[int]:
+    """The lengths of runs, which what decodes them would not check: it notices neither a part of a pixel nor another
+    number of pixels. Raises UserError where they are of another size.
+    """
+    if [*runs["size"]] != [height, width]:
+        raise UserError(
+            f"{where}: its segmentation is of {runs['size']} pixels (height, width), and the image has "
+            f"{[height, width]}; {CORRECT}"
+        )
+    lengths: list[int] = runs["counts"] if isinstance(runs["counts"], list) else _run_lengths(runs["counts"])
+    if any(type(each) is not int for each in lengths) or min(lengths) < 0 or sum(lengths) != width * height:
+        raise ValueError("runs of another number of pixels")
+    return lengths
 
 
 _LONGEST_OUTLINE = 2**22
