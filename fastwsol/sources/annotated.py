@@ -1,7 +1,10 @@
 """What the layouts of images in files have in common: a list of annotated images for each split, read one by one."""
 
+import contextlib
 import hashlib
+import itertools
 import re
+import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +30,11 @@ MAX_FILE_BYTES = 64 * 2**20
 _READERS = 8
 """Threads that read images, so that a disk or network that takes its time for each is asked for several at once."""
 _BYTES_AHEAD = 64 * 2**20
-"""Of images that are read before their turn, as large as the one before."""
+"""Of images that are read before their turn, were all as large as the one that came last."""
+_TRIED = 16
+"""Images by which it is found how fast files come."""
+_SLOW = 4.0
+"""Times the work of reading that it takes, from which on files are read by several threads."""
 
 _PLAIN_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 IMAGE_SUFFIXES = _PLAIN_SUFFIXES + heif.suffixes_read()
@@ -136,18 +143,38 @@ class FileSource:
 
     def records(self, split: str, start: int = 0) -> Iterator[Record | Fault]:
         """Yield the records of `split` from index `start` on; names are paths in the layout."""
+        annotations = self._annotations[split][start:]
+        return self._read_ahead(annotations) if self._is_slow(annotations) else map(self._read, annotations)
+
+    def _is_slow(self, annotations: Sequence[AnnotatedImage]) -> bool:
+        """Whether a disk or network has files waited for: tried on some of them, far apart. (Where it has not, threads
+        that read would cost more than they bring, as each of them stops the others.)
+        """
+        taken = worked = 0.0
+        size = 0
+        for each in annotations[:: max(1, len(annotations) // _TRIED)][:_TRIED] if self._tree.gives_several else []:
+            begun, work = time.perf_counter(), time.thread_time()
+            with contextlib.suppress(BadFile):
+                size += len(self._tree.read(each.path, MAX_FILE_BYTES))
+            worked += time.thread_time() - work
+            taken += time.perf_counter() - begun
+            if size > _BYTES_AHEAD:
+                break
+        return taken > _SLOW * worked
+
+    def _read_ahead(self, annotations: Sequence[AnnotatedImage]) -> Iterator[Record | Fault]:
+        """The records of images, several of which are asked for at once."""
         waiting: deque[Future[Record | Fault]] = deque()
-        ahead = 1
+        rest, ahead = iter(annotations), 1
         with ThreadPoolExecutor(_READERS) as pool:
-            for annotation in self._annotations[split][start:]:
-                waiting.append(pool.submit(self._read, annotation))
-                while len(waiting) > ahead:
-                    record = waiting.popleft().result()
-                    if isinstance(record, Record):
-                        ahead = max(1, min(_READERS, _BYTES_AHEAD // max(1, len(record.image))))
-                    yield record
-            while waiting:
-                yield waiting.popleft().result()
+            while True:
+                waiting += [pool.submit(self._read, each) for each in itertools.islice(rest, ahead - len(waiting))]
+                if not waiting:
+                    return
+                record = waiting.popleft().result()
+                if isinstance(record, Record):
+                    ahead = max(1, min(_READERS, _BYTES_AHEAD // max(1, len(record.image))))
+                yield record
 
     def _read(self, annotation: AnnotatedImage) -> Record | Fault:
         """The record of an image, its file and that of its mask read; by several threads at once."""

@@ -42,6 +42,9 @@ class BadFile(Exception):
 class Tree(Protocol):
     """Files under a root. Paths are relative to it, with slashes."""
 
+    gives_several: bool
+    """Whether several threads can read files at once, none waiting for another."""
+
     def where(self, path: str) -> str:
         """The file as the user would find it."""
 
@@ -71,6 +74,8 @@ class Folder:
     """A `Tree` over a folder. Links are followed as long as they stay in it, and with `follow_links` wherever they
     lead, but not back to a folder that they lie in.
     """
+
+    gives_several = True
 
     def __init__(self, root: Path, follow_links: bool = False):
         self._root, self._follow_links = root, follow_links
@@ -206,6 +211,8 @@ class Zip:
     plain files: paths that leave it, links, two members in one place, encryption. How far a member may inflate is
     limited where it is read, in bytes.
     """
+
+    gives_several = False
 
     def __init__(self, path: Path, wrapper: str, remedy: str):
         self._path = path
