@@ -140,8 +140,9 @@ def counts_by_class(strict: Outcomes, labels: NDArray[np.int64] | None, class_na
     if labels is None:
         return []
     of_groups = counts_of_groups(strict, labels, len(class_names))
+    images = np.bincount(labels, minlength=len(class_names)).tolist()
     return [
-        {"class": name, "images": int((labels == label).sum()), "counts": _of_group(of_groups, label)}
+        {"class": name, "images": images[label], "counts": _of_group(of_groups, label)}
         for label, name in enumerate(class_names)
     ]
 

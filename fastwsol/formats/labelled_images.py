@@ -1,5 +1,6 @@
 """What every format writes: an image, its class and its objects, whoever said so, a network or a packed set."""
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -249,11 +250,13 @@ def object_numbers(image: LabelledImage) -> tuple[NDArray[np.uint8], int]:
     none. And how many masks the others hide wholly. The smaller mask is in front, of equals the one that comes first.
     """
     masks = {k: each.mask for k, each in enumerate(image.objects[:MOST_NUMBERS], 1) if each.mask is not None}
-    areas = {k: int(mask().sum()) for k, mask in masks.items()}
+    pixels = functools.lru_cache(maxsize=4)(lambda k: masks[k]())  # all may not fit into memory
+    areas = {k: int(np.count_nonzero(pixels(k))) for k in masks}
     numbers = np.zeros((image.height, image.width), np.uint8)
     for k in sorted(areas, key=lambda k: (-areas[k], -k)):
-        numbers[masks[k]()] = k
-    return numbers, sum(area > 0 for area in areas.values()) - int(np.count_nonzero(np.unique(numbers)))
+        numbers[pixels(k)] = k
+    shown = int(np.count_nonzero(np.bincount(numbers.reshape(-1), minlength=256)[1:]))
+    return numbers, sum(area > 0 for area in areas.values()) - shown
 
 
 def hidden_masks(image: LabelledImage) -> int:

@@ -13,6 +13,7 @@ VOC counts pixels from 1 and its ends are the last pixels, so edges are rounded 
 XML says where boxes are predictions that nobody has judged; `pack` says so too, then.
 """
 
+import functools
 from collections.abc import Mapping
 from math import ceil, floor
 from pathlib import Path, PurePosixPath
@@ -149,10 +150,11 @@ def _segmentations(image: LabelledImage, class_count: int) -> tuple[NDArray[np.u
 def _png(pixels: NDArray[np.uint8]) -> bytes:
     """Numbers [H, W] as PNG with VOC's palette."""
     picture = Image.fromarray(pixels, "P")
-    picture.putpalette(_colours().ravel().tolist())
+    picture.putpalette(_colours().tobytes())
     return encoded(picture, "PNG")
 
 
+@functools.cache
 def _colours() -> NDArray[np.uint8]:
     """VOC's palette, [256, 3]: the bits of a number, from the lowest on, are spread over red, green and blue."""
     number = np.arange(256)

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -307,17 +307,27 @@ def _splits(tree: Tree, told: _SetConfig, images: list[str]) -> tuple[dict[str, 
     return {"train": train, **({} if val is None else {"val": val})}, notes
 
 
+def _by_folder(images: list[str]) -> dict[str, list[str]]:
+    """The images that lie in each folder or below, "" being the top."""
+    found: dict[str, list[str]] = {"": [*images]}
+    for image in images:
+        folder = image
+        while folder := folder.rpartition("/")[0]:
+            found.setdefault(folder, []).append(image)
+    return found
+
+
 def _images_of(tree: Tree, told: _SetConfig, split: str, paths: Iterable[str], images: list[str]) -> list[str]:
     """The images of a split, each once. Raises UserError where a path of train or val leads to none."""
-    every = {*images}
-    folders = {told.root, *(str(parent) for image in images for parent in PurePosixPath(image).parents)}
+    every, in_folder = {*images}, _by_folder(images)
+    in_folder.setdefault(told.root, [])
     found: dict[str, None] = {}
     for path in paths:
         fewest = 1 if _is_absolute(path) else len(_parts(path))
         for end in _ends(path if _is_absolute(path) else f"{told.base}/{path}", fewest):
             place = joined(told.root, end)
-            if place in folders:
-                found |= dict.fromkeys(each for each in images if not place or each.startswith(f"{place}/"))
+            if place in in_folder:
+                found |= dict.fromkeys(in_folder[place])
                 break
             if place.lower().endswith(_TEXT) and place.rpartition("/")[2] in tree.names(place.rpartition("/")[0]):
                 found |= dict.fromkeys(_listed(tree, told, place, every, needs_all=split != TEST))
