@@ -1,11 +1,9 @@
 """docs/first-boxes.md, followed line by line in an empty folder, with photographs of two classes."""
 
+import importlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 from layouts import accept_all
 
 from fastwsol.dataset.shards import open_shards
+from fastwsol.host.command_line import run_command
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -28,27 +27,28 @@ def steps() -> list[list[str]]:
     return [line.split()[1:] for line in lines if line.startswith("python ")]
 
 
-def test_the_page_can_be_followed_as_it_is_written(picture_folders: Path, tmp_path: Path) -> None:
+def test_the_page_can_be_followed_as_it_is_written(
+    picture_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("timm")
     for name in ("disc", "square"):
         for again in ("", "again"):
             shutil.copytree(picture_folders / "train" / name, tmp_path / "photos" / name / again, dirs_exist_ok=True)
         shutil.copytree(picture_folders / "val" / name, tmp_path / "NEW_PHOTOS" / name)
-    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    monkeypatch.chdir(tmp_path)
     commands = steps()
     names = [command[1].rpartition(".")[2] if command[0] == "-m" else "pack" for command in commands]
     assert names == ["pack", "train", "predict", "predict", "review", "evaluate", "convert"]
     commands[names.index("train")] += FEWER_STEPS
     for name, command in zip(names, commands, strict=True):
-        done = subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
+        arguments = command[2:] if command[0] == "-m" else command[1:]
+        status = run_command(importlib.import_module(f"fastwsol.{name}").main, arguments)
+        said = capsys.readouterr()
+        assert status == 0, f"{name}: {said.out}{said.err}"
         if name == "review":
             accept_all(tmp_path / "boxes.json", tmp_path / "reviewed.json")
         if name == "evaluate":
-            assert "accepted: " in done.stdout
+            assert "accepted: " in said.out
     assert [len(split) for split in open_shards(tmp_path / "data" / "shards").splits.values()] == [44, 4]
     predictions = json.loads((tmp_path / "boxes.json").read_text())
     assert len(predictions["images"]) == 10
