@@ -189,7 +189,7 @@ def test_maps_that_are_not_finite_fail_by_the_images_name(run: Path, photos: Pat
     predictor = fastwsol.load(run, "cpu")
     with torch.no_grad():
         predictor.model.network.fc.weight.fill_(torch.nan)
-    with pytest.raises(RunFailure, match=r"0\.jpg: the network's map of it is not finite"):
+    with pytest.raises(RunFailure, match=r"0\.jpg: its map is not finite"):
         predictor.predict([photos / "more" / "0.jpg"])
 
 
@@ -279,6 +279,7 @@ def test_the_images_of_a_folder_whatever_their_endings(predictor: Predictor, tmp
         found = fastwsol.find_images(place)
         assert [each.name for each in predictor.predict(found.images)] == ["a.JPEG", "b.JPG", "more/c.png"]
         assert "1 other file in the folders ignored" in found.notes[0]
+    assert [each.name for each in predictor.predict(found.images[1])] == ["b.JPG"]
     with pytest.raises(ValueError, match=r"is a folder; give its images, fastwsol\.find_images\('.*photos'\)\.images"):
         predictor.predict(tmp_path / "photos")
 

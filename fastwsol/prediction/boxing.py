@@ -38,7 +38,7 @@ class Boxing:
         names = [name for k, name in enumerate(answers.names) if k not in answers.reasons]
         sizes, labels, maps = answers.sizes, outputs.labels, outputs.maps
         if len(bad := np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2, 3)))):
-            raise RunFailure(f"{names[bad[0]]}: the network's map of it is not finite; use --precision fp32")
+            raise RunFailure(f"{names[bad[0]]}: its map is not finite; use --precision fp32, or in fp32 other weights")
         shown = shown_windows(self._fit, sizes[:, 0], sizes[:, 1])
         least_score = request.least_score
         if least_score is None:

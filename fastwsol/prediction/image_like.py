@@ -25,16 +25,26 @@ from fastwsol.prediction.user_images import (
 from fastwsol.sources.annotated import is_text
 
 ImageLike = (
-    str | Path | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
+    NamedImage
+    | str
+    | Path
+    | bytes
+    | bytearray
+    | memoryview
+    | IO[bytes]
+    | Image.Image
+    | NDArray[np.uint8]
+    | NDArray[np.uint16]
 )
-"""A path, an encoded image or a file of one, a Pillow image, or pixels of 8 or 16 bits, [H, W, 3] in RGB, [H, W, 4]
-whose alpha is dropped, or grey, [H, W] or [H, W, 1].
+"""What `find_images` found, a path, an encoded image or a file of one, a Pillow image, or pixels of 8 or 16 bits,
+[H, W, 3] in RGB, [H, W, 4] whose alpha is dropped, or grey, [H, W] or [H, W, 1].
 """
 
 
 def several_images(images: Iterable[Any] | ImageLike) -> Iterable[Any]:
     """Images, of which one may stand alone; an array [N, H, W, C] is N. Raises TypeError for what is neither."""
-    if isinstance(images, str | Path | bytes | bytearray | memoryview | Image.Image) or hasattr(images, "read"):
+    one = NamedImage | str | Path | bytes | bytearray | memoryview | Image.Image
+    if isinstance(images, one) or hasattr(images, "read"):
         return [images]
     if isinstance(images, np.ndarray) and images.dtype.kind in "OU":  # of paths or images, as a table has them
         return list(images.ravel())

@@ -312,7 +312,7 @@ class Predictor:
             yield each
 
     def stream(
-        self, images: Iterable[ImageLike | NamedImage] | ImageLike, request: Request = PLAIN_REQUEST
+        self, images: Iterable[ImageLike] | ImageLike, request: Request = PLAIN_REQUEST
     ) -> Iterator[Prediction | Skipped]:
         """`predict` for any number of images, one at a time, in order; of those that cannot be read a `Skipped` says
         why.
