@@ -16,7 +16,7 @@ def scene(label, box=(10, 20, 60, 90)):
 
 def predicted(*boxes):
     every = tuple(ScoredBox(wnid, wnid, x0, y0, x1, y1, score, score) for wnid, (x0, y0, x1, y1), score in boxes)
-    return Prediction("", 0, 0, (), every, np.empty((0, 1, 1), np.float32), (0, 0, 1, 1), 1)
+    return Prediction("", 0, 0, (), every, np.empty((0, 1, 1), np.float32), (0, 0, 1, 1), 1, np.empty(0))
 
 
 def test_boxes_lie_on_their_objects_in_a_composite():
