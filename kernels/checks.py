@@ -1,6 +1,6 @@
 """What the wrappers ask of their input before a bare kernel sees it. Everything here raises ValueError in words."""
 
-import functools
+import contextlib
 import os
 from collections.abc import Sequence
 from operator import index
@@ -113,17 +113,26 @@ def checked_offsets(offsets: npt.NDArray[np.int64], images: int, truths: int) ->
 
 def parts_of(maps: npt.NDArray) -> int:
     """How many threads share the maps. (Asked outside: a kernel that asks for it cannot be cached.) Raises RuntimeError
-    in a process that was forked from one whose threads have worked: GNU's OpenMP would end it.
+    as `refuse_forked` does.
     """
-    if _process_of_threads() != os.getpid() and threading_layer() == "omp":
-        raise RuntimeError(
-            "kernels ran before this process was forked, and their threads are not here; start workers by spawn, as "
-            'multiprocessing.get_context("spawn"), or DataLoader(multiprocessing_context="spawn")'
-        )
+    refuse_forked()
     return min(len(maps), get_num_threads())
 
 
-@functools.cache
-def _process_of_threads() -> int:
-    """The process that asked first; a forked one inherits the answer."""
-    return os.getpid()
+_processes = {os.getpid()}
+"""Those in which kernels may run on several threads."""
+
+
+def refuse_forked() -> None:
+    """Raise RuntimeError in a process that was forked from one that had the kernels' threads: GNU's OpenMP would end it
+    without a word of ours.
+    """
+    if os.getpid() in _processes:
+        return
+    with contextlib.suppress(ValueError):  # no threads yet
+        if threading_layer() == "omp":
+            raise RuntimeError(
+                "kernels had threads before this process was forked, and they are not here; start workers by spawn, "
+                'as multiprocessing.get_context("spawn"), or DataLoader(multiprocessing_context="spawn")'
+            )
+    _processes.add(os.getpid())

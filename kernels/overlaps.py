@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import prange
 
-from kernels.checks import BoxArray, checked_boxes, checked_offsets
+from kernels.checks import BoxArray, checked_boxes, checked_offsets, refuse_forked
 from kernels.compiling import njit
 
 
@@ -53,6 +53,7 @@ def fixed_box_hits(
     single[single] = (own[:, 2:] > own[:, :2]).all(axis=1)
     sides = np.ascontiguousarray(truths[offsets[:-1][single]].T)
     others = np.flatnonzero(~single)
+    refuse_forked()
     return _hits_of_single_truths(candidates, sides, thresholds) + _hits_of_images(
         candidates, truths, offsets, others, thresholds
     )

@@ -524,11 +524,12 @@ def test_an_end_of_several_parts_is_found_among_images_of_one_name() -> None:
     assert len(names.by_end("0.jpg")) == 50
     assert names.by_end("n007/0.jpg") == []
     assert names.by_end("train/n007/images/0.jpg") == [], "which is a whole path, and no end"
+    assert Names(["/cats/0.jpg"]).by_end("cats/0.jpg") == ["/cats/0.jpg"]
 
 
 def test_the_end_of_a_name_is_found_in_all_that_end_so() -> None:
     rng = random.Random(0)
-    paths = {"/".join(rng.choices(["a", "b", "e\u0301", "\u00e9"], k=rng.randrange(1, 6))) for _ in range(200)}
+    paths = {"/".join(rng.choices(["", "a", "b", "e\u0301", "\u00e9"], k=rng.randrange(1, 6))) for _ in range(200)}
     names = Names(paths)
     for asked in [*paths, *(path.partition("/")[2] for path in paths)]:
         end = unicodedata.normalize("NFC", f"/{asked}")

@@ -45,6 +45,10 @@ def test_a_source_as_it_must_be_is_packed_and_its_folder_may_be_text(tmp_path: P
         ({"boxes": np.zeros(4, np.float32)}, "its boxes are float32 [4]"),
         ({"box_labels": np.zeros(3, np.int64)}, "its box_labels have shape (3,), and there are 1 boxes"),
         ({"difficult": np.zeros(0, np.bool_)}, "its difficult have shape (0,)"),
+        ({"box_labels": np.array([2])}, "its box_labels are not from 0 to 1, the labels of the classes"),
+        ({"box_labels": np.array([0.5])}, "its box_labels are not from 0 to 1"),
+        ({"name": 7}, "its name is no text"),
+        ({"mask": np.zeros((64, 64), np.uint8)}, "its mask is a ndarray, not the bytes of a PNG"),
     ],
 )
 @pytest.mark.parametrize("quarantine", [False, True])
@@ -67,11 +71,13 @@ def test_what_is_no_record_is_told_by_its_number(tmp_path: Path) -> None:
     ("attributes", "message"),
     [
         ({"splits": ("val",)}, "has no split 'train'"),
+        ({"labels": lambda _: np.full(6, 2)}, "labels of 'train' go from 2 to 2, and those of its classes from 0"),
         (
-            {"labels": lambda _: np.full(6, 2)},
-            "labels of 'train' are 6 from 2 to 2; give one from 0 to 1 for each of 6",
+            {"labels": lambda _: np.arange(2)},
+            "labels of 'train' are no NumPy array of whole numbers, one for each of 6",
         ),
-        ({"labels": lambda _: np.arange(2)}, "labels of 'train' are 2 from 0 to 1; give one from 0 to 1 for each of 6"),
+        ({"labels": lambda _: [0, 0, 0, 1, 1, 1]}, "labels of 'train' are no NumPy array"),
+        ({"labels": lambda _: np.empty(0, np.int64)}, "labels of 'train' are no NumPy array"),
         ({"labels": lambda split: np.zeros(6 if split == "train" else 2, int)}, "class synthetic-1 has no images"),
         ({"count": lambda split: 6 * (split == "train")}, "split 'val' has no images"),
     ],
@@ -86,6 +92,18 @@ def test_a_source_that_cannot_be_packed_is_refused_first(
         pack(source, tmp_path / "shards")
     assert message in str(refused.value)
     assert not (tmp_path / "shards").exists()
+
+
+@pytest.mark.parametrize(("counted", "said"), [(5, "gives more records of 'train' than the 5"), (7, "gives 6 records")])
+def test_as_many_records_must_come_as_are_counted(counted: int, said: str, tmp_path: Path) -> None:
+    source = Odd()
+    records = {split: [*source.records(split)] for split in source.splits}
+    labels = np.array([0, 0, 0, 1, 1, 1, 1][:counted])
+    source.records = lambda split, start=0: iter(records[split][start:])  # type: ignore[method-assign]
+    source.count = lambda split: counted if split == "train" else 2  # type: ignore[method-assign]
+    source.labels = lambda split: labels if split == "train" else np.arange(2)  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=said):
+        pack(source, tmp_path / "shards")
 
 
 def test_two_classes_of_one_wnid_are_refused(tmp_path: Path) -> None:

@@ -496,6 +496,7 @@ def test_segmentations_of_every_form_are_read(segmentation: Any) -> None:
         {"size": [4, 6], "counts": [-1, 25]},
         {"size": [4, 6], "counts": "zzzzzzzz"},
         {"size": [4, 6], "counts": "0"},
+        {"size": [4, 6], "counts": "PPPPPPPPPPPPP0h0"},
         {"size": [4, 6], "counts": ""},
         {"size": [4, 6], "counts": 7},
         {"size": [4, 6], "counts": ["a"]},
@@ -544,6 +545,7 @@ def test_runs_are_copied_as_they_would_be_written_anew(density: float, tmp_path:
 def test_probabilities_are_written_as_python_rounds_them() -> None:
     values = np.random.default_rng(0).dirichlet(np.ones(1000))
     assert rounded(values) == [round(value, 6) for value in values.tolist()]
+    assert rounded(np.array([0.123456], np.float32)) == [0.123456]  # type: ignore[arg-type]
 
 
 def test_many_polygons_are_drawn_in_the_memory_of_few() -> None:

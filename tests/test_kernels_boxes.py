@@ -367,19 +367,39 @@ def test_wrong_input_is_refused_in_words():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="NOT TESTED: no fork here")
-def test_a_forked_process_whose_parent_used_the_threads_is_refused_and_not_ended():
+@pytest.mark.parametrize(
+    ("parent", "child"),
+    [("boxes()", "boxes()"), ("numba.set_num_threads(1)", "boxes()"), ("boxes()", "hits()"), ("hits()", "boxes()")],
+)
+def test_a_forked_process_whose_parent_had_the_threads_is_refused_and_not_ended(parent, child):
     """GNU's OpenMP would end it without a word of ours."""
-    program = (
-        "import os, numpy as np, kernels\n"
-        "from numba import threading_layer\n"
-        "boxes = lambda: kernels.cam_boxes(np.eye(4, dtype=np.float32)[None], 8, 0.2)\n"
-        "boxes()\n"
-        "if (child := os.fork()) == 0:\n"
-        "    try: boxes()\n"
-        "    except RuntimeError as error: os._exit(3 if 'by spawn' in str(error) else 4)\n"
-        "    os._exit(0)\n"
-        "print(threading_layer(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
-    )
+    program = FORKING.format(parent=parent, child=child)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     layer, status = done.stdout.split()
     assert (layer, status) == ("omp", "3") or (layer != "omp" and status == "0"), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="NOT TESTED: no fork here")
+def test_a_process_that_was_forked_before_there_were_threads_has_its_own():
+    program = FORKING.format(parent="None", child="boxes(); hits(); boxes()")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[1] == "0", done.stderr
+
+
+FORKING = """
+import os, numba, numpy as np, kernels
+maps, offsets = np.eye(4, dtype=np.float32)[None], np.arange(2)
+box = np.array([[0, 0, 2, 2]], np.float32)
+boxes = lambda: kernels.cam_boxes(maps, 8, 0.2)
+hits = lambda: kernels.fixed_box_hits(box, box, offsets, np.array([0.5]))
+{parent}
+if (forked := os.fork()) == 0:
+    try:
+        {child}
+    except RuntimeError as error:
+        os._exit(3 if "by spawn" in str(error) else 4)
+    os._exit(0)
+status = os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1])
+boxes()
+print(numba.threading_layer(), status)
+"""

@@ -19,6 +19,7 @@ class SlowTree(Folder):
         self._bytes, self._seconds = file_bytes, seconds
         self._lock = threading.Lock()
         self.at_once = self.most = self.begun = 0
+        self.large: set[str] = set()
 
     def read(self, path: str, max_bytes: int) -> bytes:
         with self._lock:
@@ -30,7 +31,8 @@ class SlowTree(Folder):
             self.at_once -= 1
         if path == "5":
             raise BadFile("missing")
-        return path.encode() * (self._bytes // len(path))
+        size = 30 * 2**20 if path in self.large else self._bytes
+        return path.encode() * (size // len(path))
 
 
 def source_of(tree: Folder, images: int = 40) -> FileSource:
@@ -57,6 +59,12 @@ def test_of_large_images_few_are_in_memory(tmp_path: Path) -> None:
         next(records)
     assert tree.begun - tried <= 6
     records.close()
+
+
+def test_a_large_image_among_small_ones_is_no_hindrance(tmp_path: Path) -> None:
+    tree = SlowTree(tmp_path)
+    tree.large = {"12", "13", "20"}
+    assert [each.name for each in source_of(tree).records("train")] == [str(k) for k in range(40)]
 
 
 def test_who_stops_asking_waits_for_few(tmp_path: Path) -> None:

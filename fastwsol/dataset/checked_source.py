@@ -25,10 +25,19 @@ def check_source(source: Source) -> None:
                 f"are drawn of train (of a class with one image none is), or check annotations and --classes"
             )
         labels = source.labels(split)
-        if len(labels) != source.count(split) or not np.isin(labels, np.arange(len(source.classes))).all():
+        if (
+            not isinstance(labels, np.ndarray)
+            or labels.shape != (source.count(split),)
+            or labels.dtype.kind not in "iu"
+        ):
             raise UserError(
-                f"{source.identity}: labels of {split!r} are {len(labels)} from {min(labels)} to {max(labels)}; give "
-                f"one from 0 to {len(source.classes) - 1} for each of {source.count(split)} images"
+                f"{source.identity}: labels of {split!r} are no NumPy array of whole numbers, one for each of "
+                f"{source.count(split)} images; give np.array(labels)"
+            )
+        if labels.min() < 0 or labels.max() >= len(source.classes):
+            raise UserError(
+                f"{source.identity}: labels of {split!r} go from {labels.min()} to {labels.max()}, and those of its "
+                f"classes from 0 to {len(source.classes) - 1}; number them from 0"
             )
     without = set(range(len(source.classes))) - set(source.labels("train").tolist())
     if without:
@@ -40,10 +49,12 @@ def checked_records(source: Source, split: str, start: int) -> Iterator[Record |
     """`source.records`. Raises UserError, with the place that the source tells, for a record that is not as `Record`
     describes it, one of another label than `source.labels` has, and a name that was there already.
     """
-    labels, names = source.labels(split), set[str]()
+    labels, names, index = source.labels(split), set[str](), start - 1
     for index, record in enumerate(source.records(split, start), start):
+        if index >= len(labels):
+            raise UserError(f"{source.identity}: gives more records of {split!r} than the {len(labels)} of count()")
         if isinstance(record, Record):
-            if (mistake := _mistake(record, int(labels[index]), names)) is not None:
+            if (mistake := _mistake(record, int(labels[index]), names, len(source.classes))) is not None:
                 raise UserError(
                     f"{record.name}: {mistake} ({source.origin(split, index)}); mend the source, {source.identity}"
                 )
@@ -53,12 +64,18 @@ def checked_records(source: Source, split: str, start: int) -> Iterator[Record |
                 f"{source.identity}: image {index} of {split!r} is a {type(record).__name__}; give a Record or a Fault"
             )
         yield record
+    if index + 1 < len(labels):
+        raise UserError(f"{source.identity}: gives {index + 1} records of {split!r}, and count() has {len(labels)}")
 
 
-def _mistake(record: Record, label: int, names: set[str]) -> str | None:
+def _mistake(record: Record, label: int, names: set[str], classes: int) -> str | None:
     """What of a record is not as it must be; None where all is."""
+    if not isinstance(record.name, str):
+        return "its name is no text"
     if not isinstance(record.image, bytes):
         return f"its image is a {type(record.image).__name__}, not the bytes of an encoded file"
+    if not isinstance(record.mask, bytes | None):
+        return f"its mask is a {type(record.mask).__name__}, not the bytes of a PNG"
     if record.label != label:
         return f"its label is {record.label}, and labels() has {label}"
     if record.name in names:
@@ -70,4 +87,7 @@ def _mistake(record: Record, label: int, names: set[str]) -> str | None:
     for name, of_boxes in (("box_labels", record.box_labels), ("difficult", record.difficult)):
         if of_boxes is not None and np.shape(of_boxes) != (len(boxes),):
             return f"its {name} have shape {np.shape(of_boxes)}, and there are {len(boxes)} boxes"
+    labels = np.asarray([] if record.box_labels is None else record.box_labels)
+    if len(labels) and (labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes):
+        return f"its box_labels are not from 0 to {classes - 1}, the labels of the classes"
     return None

@@ -111,8 +111,10 @@ def curve_hits(
     maps, _ = checked_cams(maps, size, scale)
     offsets = checked_offsets(offsets, len(maps), len(truths))
     sizes = np.stack(np.broadcast_arrays(widths, heights), axis=-1)
-    if sizes.shape != (len(maps), 2) or sizes.dtype.kind not in "iu":
-        raise ValueError(f"widths and heights are {sizes.dtype} {sizes.shape[:-1]}, expected integers [{len(maps)}]")
+    if sizes.shape != (len(maps), 2) or sizes.dtype.kind not in "iu" or (len(maps) and sizes.max() >= 2**31):
+        raise ValueError(
+            f"widths and heights are {sizes.dtype} {sizes.shape[:-1]}, expected integers [{len(maps)}] below 2^31"
+        )
     shape = (len(maps), len(IOU_THRESHOLDS), LEVELS)
     single, multiple = np.zeros(shape, bool), np.zeros(shape, bool)
     for part in parts_of_maps(len(maps), size):

@@ -24,5 +24,5 @@ def short(value: float) -> float:
 
 def rounded(probabilities: NDArray[np.float64]) -> list[float]:
     """Probabilities as files have them, to six decimals."""
-    found: list[float] = np.round(probabilities, 6).tolist()
+    found: list[float] = np.round(np.asarray(probabilities, np.float64), 6).tolist()
     return found

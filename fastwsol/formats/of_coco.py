@@ -277,8 +277,8 @@ def _probabilities(image: CocoImage, count: int) -> NDArray[np.float64] | None:
         return None
     try:
         probabilities = np.asarray(values, np.float64)  # which they are as they were read, if they are numbers
-        if probabilities.shape == (count,) and np.isfinite(probabilities).all():
+        if probabilities.shape == (count,) and ((probabilities >= 0) & (probabilities <= 1)).all():
             return probabilities
     except (TypeError, ValueError, OverflowError):
         pass
-    raise UserError(f"{image.where}: its probabilities are not {count} numbers, one a category; {CORRECT}")
+    raise UserError(f"{image.where}: its probabilities are not {count} numbers in 0..1, one a category; {CORRECT}")

@@ -166,15 +166,19 @@ class FileSource:
         """The records of images, several of which are asked for at once."""
         waiting: deque[Future[Record | Fault]] = deque()
         rest, ahead = iter(annotations), 1
-        with ThreadPoolExecutor(_READERS) as pool:
+        pool = ThreadPoolExecutor(_READERS)
+        try:
             while True:
-                waiting += [pool.submit(self._read, each) for each in itertools.islice(rest, ahead - len(waiting))]
+                more = max(0, ahead - len(waiting))
+                waiting += [pool.submit(self._read, each) for each in itertools.islice(rest, more)]
                 if not waiting:
                     return
                 record = waiting.popleft().result()
                 if isinstance(record, Record):
                     ahead = max(1, min(_READERS, _BYTES_AHEAD // max(1, len(record.image))))
                 yield record
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # a file that does not come keeps nobody from stopping
 
     def _read(self, annotation: AnnotatedImage) -> Record | Fault:
         """The record of an image, its file and that of its mask read; by several threads at once."""

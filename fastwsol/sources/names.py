@@ -18,6 +18,7 @@ class Names:
         self._composed: dict[str, list[str]] = defaultdict(list)
         for name in sorted(self.names):
             self._composed[_composed(name)].append(name)
+        self._deepest = max((name.count("/") for name in self._composed), default=0)
         self._by_end: dict[int, Mapping[str, list[str]]] = {}
         """By a number of parts: the images of more parts, by their last ones."""
 
@@ -34,6 +35,8 @@ class Names:
         """The images whose names end in `/` and this one, sorted: those that lie in folders that it does not tell."""
         end = _composed(name)
         parts = end.count("/") + 1
+        if parts > self._deepest:
+            return []
         if parts not in self._by_end:
             self._by_end[parts] = self._named_by_last(parts)
         return self._by_end[parts].get(end, [])
@@ -42,8 +45,8 @@ class Names:
         """The images of more parts than so many, sorted, by their last ones."""
         found: dict[str, list[str]] = defaultdict(list)
         for composed, names in self._composed.items():
-            above, *last = composed.rsplit("/", parts)
-            if above and len(last) == parts:
+            _, *last = composed.rsplit("/", parts)
+            if len(last) == parts:
                 found["/".join(last)] += names
         return found
 

@@ -97,6 +97,10 @@ _LONGEST_OUTLINE = 2**22
 """Pixels, of all polygons of an object. What draws them takes some 80 bytes for each."""
 
 
+_LONGEST_LENGTH = 30
+"""Bits of a run's length before its last five; more are no number for what decodes them."""
+
+
 def _outline_length(polygon: Sequence[float]) -> float:
     """Of a closed polygon x, y, x, y, ..., in pixels; of each edge the longer side counts."""
     corners = np.reshape(polygon, (-1, 2))
@@ -113,6 +117,8 @@ def _run_lengths(text: str) -> list[int]:
         bits = ord(character) - 48
         if not 0 <= bits < 64:
             raise ValueError(f"{character!r} in its runs")
+        if shift > _LONGEST_LENGTH:
+            raise ValueError("a run of more pixels than an image can have")
         value |= (bits & 31) << shift
         shift += 5
         if not bits & 32:
