@@ -119,20 +119,27 @@ def parts_of(maps: npt.NDArray) -> int:
     return min(len(maps), get_num_threads())
 
 
-_processes = {os.getpid()}
-"""Those in which kernels may run on several threads."""
+_forked: list[int] = []
+"""This process, where it was forked from one that had the kernels' threads."""
+
+
+def _note_fork() -> None:
+    """In a process that was just forked."""
+    with contextlib.suppress(ValueError):  # there were no threads
+        if threading_layer() == "omp":
+            _forked.append(os.getpid())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 def refuse_forked() -> None:
     """Raise RuntimeError in a process that was forked from one that had the kernels' threads: GNU's OpenMP would end it
     without a word of ours.
     """
-    if os.getpid() in _processes:
-        return
-    with contextlib.suppress(ValueError):  # no threads yet
-        if threading_layer() == "omp":
-            raise RuntimeError(
-                "kernels had threads before this process was forked, and they are not here; start workers by spawn, "
-                'as multiprocessing.get_context("spawn"), or DataLoader(multiprocessing_context="spawn")'
-            )
-    _processes.add(os.getpid())
+    if _forked:
+        raise RuntimeError(
+            "kernels had threads before this process was forked, and they are not here; start workers by spawn, as "
+            'multiprocessing.get_context("spawn"), or DataLoader(multiprocessing_context="spawn")'
+        )

@@ -381,7 +381,7 @@ def test_a_forked_process_whose_parent_had_the_threads_is_refused_and_not_ended(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="NOT TESTED: no fork here")
 def test_a_process_that_was_forked_before_there_were_threads_has_its_own():
-    program = FORKING.format(parent="None", child="boxes(); hits(); boxes()")
+    program = FORKING.format(parent="None", child="numba.set_num_threads(1); boxes(); hits(); boxes()")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split()[1] == "0", done.stderr
 

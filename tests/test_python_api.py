@@ -26,7 +26,7 @@ def test_pixels_may_have_one_channel_or_an_alpha_channel(predictor: Predictor) -
 
 def test_channels_that_come_first_are_told_how_to_be_put_last(predictor: Predictor) -> None:
     with pytest.raises(
-        ValueError, match=r"60 channels, expected 3 .*where they come first, array.transpose\(1, 2, 0\)"
+        ValueError, match=r"60 channels, expected 3 .*where they come first, np\.moveaxis\(array, -3, -1\)"
     ):
         predictor.predict(np.zeros((3, 50, 60), np.uint8))
 

@@ -26,7 +26,7 @@ class SlowTree(Folder):
             self.begun += 1
             self.at_once += 1
             self.most = max(self.most, self.at_once)
-        time.sleep(self._seconds / (1 + int(path)))
+        time.sleep(self._seconds / (1 + int(path) % 40))
         with self._lock:
             self.at_once -= 1
         if path == "5":
@@ -83,4 +83,4 @@ def test_files_that_come_at_once_are_read_by_one_thread(tmp_path: Path) -> None:
     threads = threading.active_count()
     records = source_of(Folder(tmp_path)).records("train")
     assert isinstance(next(records), Record)
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads, "others may just have ended"

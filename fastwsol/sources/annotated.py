@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import re
+import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -150,17 +151,17 @@ class FileSource:
         """Whether a disk or network has files waited for: tried on some of them, far apart. (Where it has not, threads
         that read would cost more than they bring, as each of them stops the others.)
         """
-        taken = worked = 0.0
+        taken, worked = [0.0], [0.0]
         size = 0
         for each in annotations[:: max(1, len(annotations) // _TRIED)][:_TRIED] if self._tree.gives_several else []:
             begun, work = time.perf_counter(), time.thread_time()
             with contextlib.suppress(BadFile):
                 size += len(self._tree.read(each.path, MAX_FILE_BYTES))
-            worked += time.thread_time() - work
-            taken += time.perf_counter() - begun
+            worked.append(time.thread_time() - work)
+            taken.append(time.perf_counter() - begun)
             if size > _BYTES_AHEAD:
                 break
-        return taken > _SLOW * worked
+        return statistics.median(taken) > _SLOW * statistics.median(worked)  # a few wait for a busy processor
 
     def _read_ahead(self, annotations: Sequence[AnnotatedImage]) -> Iterator[Record | Fault]:
         """The records of images, several of which are asked for at once."""
