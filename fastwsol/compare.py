@@ -53,8 +53,8 @@ class Flags:
     b: Annotated[tuple[Path, ...], shown_as("B...")] = ()
     """compare recipes: runs of B, of several seeds, whose number may differ from that of A's"""
     localizers: Annotated[tuple[LocalizerName, ...], shown_as()] = ()
-    """whose boxes are compared: one name for both sides, or one for A and one for B; default: of each what predict
-    takes"""
+    """whose boxes are compared: one name for both sides, or one for A and one for B; default: for each side the one
+    that predict takes"""
     out: OptionalPath = None
     """also write the numbers to this JSON file"""
 

@@ -135,7 +135,7 @@ class NetworkConfig:
     """A: 7x7 stride 1, maxpool, 8x8 CAM; B: no pool, 16x16, four times the work; C: 7x7 stride 2, maxpool, 4x4, a
     quarter of the work"""
     output_stride: int = added(0, as_before=0)
-    """of a network of timm: pixels that a cell of its maps stands for, where it can be made finer; 0: its own"""
+    """for a network of timm whose maps can be made finer: the side of a map's cell, in pixels; 0: its own"""
     train_part: TrainPart = added("all", as_before="all")  # noqa: RUF009
     """what is trained: all; tail: the layers behind the last features but one; classifier: the last layer"""
     attention_dropout: float = added(0.0, as_before=0.0)

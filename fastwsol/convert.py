@@ -77,12 +77,12 @@ class Flags:
     ]
     """folder that pack.py wrote; or COCO's JSON that predict wrote, all parts of one"""
     out: Path
-    """of predictions a new file, whose ending says the format (.json COCO, .csv, .jsonl), or a new folder; of shards a
-    new folder, with the images in it"""
+    """for predictions a new file, whose ending says the format (.json COCO, .csv, .jsonl), or a new folder; for shards
+    a new folder, into which the images are written too"""
     format: FormatFlag = "auto"
     images: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, shown_as("PLACE")] = ()
-    """of predictions: folder or zip of the images, which yolo, yolo-segments and class-folders need and voc takes
-    along; where several were predicted, each, behind a flag of its own"""
+    """for predictions: folder or zip of the images; yolo, yolo-segments and class-folders need it, voc copies the
+    images where it is given. Where several places were predicted, give --images for each"""
     follow_links: bool = False
     """in folders of --images, also take images behind links that lead out of them"""
     skip_missing: bool = False

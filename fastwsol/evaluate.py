@@ -92,7 +92,7 @@ class OfRun(DataFlags):
     export_maps: OptionalPath = None
     """new folder for the maps and boxes, in the form that --maps and --boxes take"""
     localizer: LocalizerFlag = None
-    """whose maps are exported; default: that whose boxes predict gives"""
+    """the localizer whose maps are exported; default: the one that predict takes"""
 
 
 @dataclass(frozen=True)
@@ -141,15 +141,15 @@ class Flags:
     score_maps: OfMaps = OfMaps()
     reviewed_predictions: OfPredictions = OfPredictions()
     out: OptionalPath = None
-    """new folder for the report, a run's too, which else lies in the run's folder; of predictions also with calibrated
-    certainties, where there are enough reviewed images"""
+    """new folder for the report (default for a run: the run's own folder); with --predictions also for the predictions
+    with calibrated certainties, where enough images were reviewed"""
     threshold: Annotated[
         float | Literal["own", "auto", "box-free", "otsu"], threshold_spec("own", "auto", "box-free", "otsu")
     ] = "own"
-    """where maps are cut. A number from 0 to 1; otsu: one for each image, Otsu's; or, of a run, own: where it cuts the
-    maps of each localizer itself; auto: the best on images of fullsup, else held out of train, else trained on, by
-    their boxes; box-free: one number, found on images trained on without a box. CAM at 0.2, and all at the threshold
-    that is best on these very boxes (oracle), are always in the report"""
+    """where maps are cut. A number from 0 to 1; otsu: Otsu's threshold of each image. For a run also: own: where the
+    run itself cuts each localizer's maps; auto: the best by boxes, of fullsup, else of the holdout, else of images
+    trained on; box-free: one number, found on images trained on without a box. The report always has CAM at 0.2 too,
+    and every localizer at the threshold that is best on these very boxes (oracle)"""
     cam_class: CamClass = "truth"
     """whose map is boxed. truth: the true class's, as the paper does; predicted: what a user without labels gets. Of
     --maps it says what they are"""

@@ -74,15 +74,15 @@ class PackFlags:
     """for imagefolder: --boxes may be of more images than these, as of a whole set of which some were taken; its other
     boxes are left out and counted"""
     masks: OptionalPath = None
-    """for imagefolder: folder or zip of the images' masks, which lie there as the images do in the source, PNG of 8
-    bits grey, of the upright image's pixels: 0 background, 255 object, 128 left out. For wsoleval: of the files that
+    """for imagefolder: folder or zip of the masks, with the same inner folders as the source; 8-bit grey PNGs of the
+    upright image's size: 0 background, 255 object, 128 left out. For wsoleval: folder or zip of the masks that
     localization.txt names"""
     val_fraction: Annotated[float | None, shown_as("SHARE")] = None
     """for imagefolder, coco, voc and yolo without a val of their own: the share of each class that becomes val (default
     0.1)"""
     val_of: OptionalPath = None
-    """for the same: folder of an earlier packed set, whose val images, by their names, are val here too, and all others
-    train: so that two rounds of a set that grows are evaluated on the same images"""
+    """for the same layouts: folder of an earlier packed set. Its val images, found by name, are val here too, and all
+    others are train, so that two rounds of a growing set are evaluated on the same images"""
     follow_links: bool = False
     """also take what lies behind links that lead out of the source"""
     lossless: bool = False

@@ -94,8 +94,8 @@ class Flags:
     """of --backbone: side of its square input (default: that of its weights)"""
     format: FormatFlag = "auto"
     part: Annotated[str | None, shown_as("K/N")] = None
-    """of the images the K-th of N parts, to be shared by processes or machines; python -m fastwsol.convert joins their
-    COCO files"""
+    """predict only the K-th of N parts of the images, so that processes or machines can share them; python -m
+    fastwsol.convert joins the COCO files"""
     top: int = 1
     """boxes of the N likeliest classes; with --boxes all of a mask each box has its own class, and this says how many
     classes .jsonl lists"""
@@ -107,8 +107,8 @@ class Flags:
     skip_other_folders: bool = False
     """with --class-of-folder: leave out images in folders that are named after no class, and count them"""
     boxes: WhichBoxes = "largest"
-    """largest: the box of a class's largest component; all: of every component, of a mask each with its own class, so
-    that an image may show several"""
+    """largest: the box of a class's largest component; all: a box of every component (of a mask each with its own
+    class), for images that may show several objects"""
     threshold: Annotated[float | Literal["own", "otsu"], threshold_spec("own", "otsu")] = "own"
     """where a map is cut, on its scale of 0 to 1. own: where the run cuts the maps of the localizer; otsu: at a number
     for each image. Where there are boxes, python -m fastwsol.evaluate RUN --threshold auto finds a good one"""
@@ -118,17 +118,17 @@ class Flags:
     localizer: LocalizerFlag = None
     """what makes the maps; default: the mask where one was trained, else cam"""
     least_score: Annotated[float | None, shown_as("SCORE")] = None
-    """leave out boxes of a lower score: the class's probability (with --boxes all of a mask: that of the box alone)
-    times the map's peak in the box. Default: with --boxes all of a mask twice chance, at most 0.5; else 0"""
+    """leave out boxes of a lower score. The score is the class's probability (with --boxes all and a mask: that of the
+    box alone) times the map's peak in the box. Default: 0; with --boxes all and a mask twice chance, at most 0.5"""
     signals: bool = False
-    """note with each box what else speaks for it, at the cost of three looks at each image: whether it is found again
-    in the mirror image, in a smaller one and by another localizer, and how clear its map is. python -m
+    """note with each box whether it is found again in the mirror image, in a smaller one and by another localizer, and
+    how clear its map is; this costs three looks at each image. python -m
     fastwsol.evaluate --predictions calibrates certainties from that"""
     follow_links: bool = False
     """in folders, also take images behind links that lead out of them"""
     relative_to: Annotated[Path | None, shown_as("DIR")] = None
-    """call each image by its path below this folder. Default: images of one folder or zip by their path in it, of
-    several by that path after the place as you typed it, single files as you typed them"""
+    """name each image by its path below this folder. Default: with one folder or zip, by the path in it; with several,
+    by that path after the place as you typed it; single files as you typed them"""
     skip_known: Annotated[tuple[Path, ...], shown_as("FILE...")] = ()
     """COCO's JSON of earlier predictions: images that it has, by their names, are left out, and counted. python -m
     fastwsol.convert joins the files"""

@@ -49,7 +49,7 @@ def print_report(report: RunReport, per_class: bool = False) -> None:
     out = console()
     if report["images_with_boxes"]:
         out.print(
-            "Baselines answer one box for every image, found on the boxes of train, and take this run's classification."
+            "Baselines give every image one box, found on the boxes of train, and take their classes from this run."
         )
     seconds = ", ".join(f"{name} {spent:.2f} s" for name, spent in report["seconds"].items())
     out.print(f"{seconds[0].upper()}{seconds[1:]}.")

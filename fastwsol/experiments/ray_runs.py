@@ -20,8 +20,8 @@ class RayFlags:
     """Where trainings run, if on Ray, and what each takes."""
 
     ray: str = ""
-    """carry the runs out as tasks of a Ray cluster: its address; auto, the one that this machine is part of; or local,
-    one of this machine alone"""
+    """run the trainings as tasks of a Ray cluster: its address; auto: the cluster that this machine is part of; local:
+    Ray on this machine alone"""
     cpus_per_run: float = 1.0
     """cores that a task of --ray claims"""
     gpus_per_run: float = 0.0

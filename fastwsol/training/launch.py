@@ -46,9 +46,9 @@ class Launch(DataFlags):
     """on a GPU, compute slower but to the same bits each time: a run that was stopped and continued then equals an
     unbroken one exactly. A CPU does so anyway"""
     inexact: bool = False
-    """go on with a run although what decides its bits has changed since: on a CPU the threads and the processor, on a
-    GPU its kind, on both the number of processes, the way of the step, versions and source. Without it that is refused,
-    but for a GPU without --deterministic, where a run has no bits to lose and a warning is enough"""
+    """continue a run although something that decides its bits has changed: on a CPU the threads or the processor, on a
+    GPU its kind, on both the number of processes, the mode of --step, versions or source. Without it such a run is
+    refused, except on a GPU without --deterministic: its bits are not repeatable anyway, so there is only a warning"""
     checkpoint_minutes: float = 5.0
     """minutes between two checkpoints; 0: after every step"""
     log: LogConfig = field(default_factory=LogConfig)
