@@ -210,6 +210,20 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A tab in which no error is ignored, nor anything fetched."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
+    tab = context.new_page()
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    tab.on("request", lambda request: errors.append(request.url) if request.url.startswith("http") else None)
+    yield tab
+    context.close()
+    assert errors == []
+
+
 WNIDS = ("n03", "n01", "n02")  # not sorted, as in the official list
 
 

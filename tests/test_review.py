@@ -3,108 +3,18 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import noise_jpeg
-from pycocotools import mask as coco_mask
+from review_pages import BOX, CLASSES, HEIGHT, WIDTH, drag, exported, order_of, predictions_of, write_page
 
 from fastwsol import convert, evaluate, pack, review
 from fastwsol.dataset.shards import open_shards
 from fastwsol.host.command_line import run_command
 from fastwsol.page.review_page import Sizes, chosen
-
-CLASSES = ["cat", "dog </script> & co", "größe"]
-WIDTH, HEIGHT = 200, 120
-BOX = [40.0, 30.0, 90.0, 60.0]
-
-
-def predictions_of(folder: Path, count: int) -> Path:
-    """Predictions of so many images, with masks; image k has the score k / count, and every tenth no box."""
-    (folder / "images").mkdir()
-    pixels = np.zeros((HEIGHT, WIDTH), np.uint8, order="F")
-    pixels[30:90, 40:130] = 1
-    runs = {"size": [HEIGHT, WIDTH], "counts": coco_mask.encode(pixels)["counts"].decode()}
-    images, annotations = [], []
-    for k in range(count):
-        (folder / "images" / f"{k:04}.jpg").write_bytes(noise_jpeg(k % 7, size=(WIDTH, HEIGHT)))
-        images.append(
-            {
-                "id": k + 1,
-                "file_name": f"{k:04}.jpg",
-                "width": WIDTH,
-                "height": HEIGHT,
-                "category_id": 1 + k % 3,
-                "probabilities": [0.5, 0.25, 0.25],
-            }
-        )
-        if k % 10 != 9:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": k + 1,
-                    "category_id": 1 + k % 3,
-                    "bbox": BOX,
-                    "segmentation": runs,
-                    "area": 5400,
-                    "score": k / count,
-                    "probability": 0.5,
-                }
-            )
-    categories = [{"id": k, "name": name, "wnid": name} for k, name in enumerate(CLASSES, 1)]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "p.json").write_text(json.dumps(content))
-    return folder / "p.json"
-
-
-def write_page(folder: Path, *more: object) -> Path:
-    flags = [folder / "p.json", "--images", folder / "images", "--out", folder / "review.html", *more]
-    assert run_command(review.main, [str(each) for each in flags]) == 0
-    return folder / "review.html"
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A tab in which no error is ignored, nor anything fetched."""
-    context = browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
-    tab = context.new_page()
-    errors: list[str] = []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    tab.on("request", lambda request: errors.append(request.url) if request.url.startswith("http") else None)
-    yield tab
-    context.close()
-    assert errors == []
-
-
-def exported(tab: Any, folder: Path) -> dict[str, Any]:
-    with tab.expect_download() as download:
-        tab.keyboard.press("e")
-    download.value.save_as(folder / "reviewed.json")
-    return json.loads((folder / "reviewed.json").read_text())
-
-
-def order_of(path: Path) -> list[dict[str, Any]]:
-    """The images as the page has them."""
-    text = path.read_text().partition('id="data">')[2].partition("</script>")[0]
-    return json.loads(text)["images"]
-
-
-def place(tab: Any, x: float, y: float) -> tuple[float, float]:
-    """Where a point of the image lies on the page."""
-    frame = tab.locator("#boxes").bounding_box()
-    return frame["x"] + x / WIDTH * frame["width"], frame["y"] + y / HEIGHT * frame["height"]
-
-
-def drag(tab: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    tab.mouse.move(*place(tab, *start))
-    tab.mouse.down()
-    tab.mouse.move(*place(tab, *[(a + b) / 2 for a, b in zip(start, end, strict=True)]))
-    tab.mouse.move(*place(tab, *end))
-    tab.mouse.up()
 
 
 def test_what_is_done_by_keys_and_mouse_is_what_is_exported(page: Any, tmp_path: Path) -> None:
@@ -191,28 +101,6 @@ def test_what_is_done_by_keys_and_mouse_is_what_is_exported(page: Any, tmp_path:
     assert sum(map(len, open_shards(tmp_path / "shards").splits.values())) == len(kept)
 
 
-def test_a_key_that_is_held_or_pressed_while_a_box_is_dragged_decides_nothing(page: Any, tmp_path: Path) -> None:
-    predictions_of(tmp_path, 30)
-    path = write_page(tmp_path, "--sample", 20, "--uncertain", 0)
-    page.goto(path.as_uri())
-    first = next(k for k, each in enumerate(order_of(path)) if each["objects"])
-    page.evaluate(f"go({first})")
-    page.mouse.move(*place(page, 130, 60))
-    page.mouse.down()
-    page.mouse.move(*place(page, 150, 60))
-    page.keyboard.press("a")
-    page.keyboard.press("ArrowRight")
-    assert page.evaluate("at") == first
-    page.mouse.up()
-    assert page.evaluate("states.filter((each) => each.objects).length") == 1
-    assert page.evaluate("states.filter((each) => each.verdict).length") == 0
-    page.keyboard.down("a")
-    for _ in range(5):
-        page.keyboard.down("a")  # as a system repeats it
-    page.keyboard.up("a")
-    assert page.evaluate("states.filter((each) => each.verdict).length") == 1
-
-
 def test_an_image_that_is_drawn_without_help_hides_what_was_predicted(page: Any, tmp_path: Path) -> None:
     predictions_of(tmp_path, 20)
     path = write_page(tmp_path, "--drawn", 2, "--sample", 3, "--uncertain", 0)
@@ -232,169 +120,6 @@ def test_an_image_that_is_drawn_without_help_hides_what_was_predicted(page: Any,
     assert annotation["category_id"] == 2
     np.testing.assert_allclose(annotation["bbox"], [10, 10, 50, 70], atol=0.5)
     assert "score" not in annotation
-
-
-def test_a_class_is_chosen_by_its_name(page: Any, tmp_path: Path) -> None:
-    """Letters on the way to a class are neither that class nor keys of the page."""
-    content = json.loads(predictions_of(tmp_path, 6).read_text())
-    names = ["bear", "cabbage", "camel", "cat", "dove", "fox"]
-    content["categories"] = [{"id": k, "name": name, "wnid": name} for k, name in enumerate(names, 1)]
-    for each in content["images"]:
-        del each["probabilities"]
-    (tmp_path / "p.json").write_text(json.dumps(content))
-    path = write_page(tmp_path, "--sample", 6, "--uncertain", 0)
-    page.goto(path.as_uri())
-
-    def choose(text: str, end: str) -> str:
-        page.keyboard.press("c")
-        page.keyboard.type(text, delay=20)
-        page.keyboard.press(end)
-        page.wait_for_timeout(20)
-        return page.evaluate("data.classes[objects()[0].label]")
-
-    assert choose("cat", "Enter") == "cat"
-    assert choose("fox", "Enter") == "fox"
-    assert page.evaluate("states.filter((each) => each.verdict).length") == 0
-    assert choose("cam", "Escape") == "fox"
-    assert page.evaluate("el('class').value") == "5"
-    page.keyboard.press("c")
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("Enter")
-    assert page.evaluate("data.classes[objects()[0].label]") == "cat"
-    page.keyboard.press("a")
-    assert page.evaluate("states[0].verdict") == "corrected"
-    assert page.evaluate("at") == 1
-
-
-def test_a_class_that_is_being_chosen_is_taken_where_the_mouse_goes_on(page: Any, tmp_path: Path) -> None:
-    content = json.loads(predictions_of(tmp_path, 4).read_text())
-    for each in content["images"]:
-        each["category_id"] = 1
-    for each in content["annotations"]:
-        each["category_id"] = 1
-    second = content["annotations"][0] | {
-        "id": 99,
-        "bbox": [140.0, 70.0, 40.0, 40.0],
-        "segmentation": [],
-        "score": 0.01,
-    }
-    content["annotations"].append(second)
-    (tmp_path / "p.json").write_text(json.dumps(content))
-    page.goto(write_page(tmp_path, "--sample", 4, "--uncertain", 0).as_uri())
-    places = page.evaluate("data.images.map((each) => each.objects.length)")
-    page.evaluate(f"go({places.index(2)})")
-
-    def labels() -> list[int]:
-        return page.evaluate("objects().map((each) => each.label)")
-
-    assert labels() == [0, 0]
-    page.keyboard.press("c")
-    page.keyboard.type("gr", delay=20)
-    drag(page, (85, 60), (95, 65))  # the whole box
-    assert labels() == [2, 0]
-    page.keyboard.press("c")
-    page.keyboard.type("d", delay=20)
-    page.evaluate("show()")  # as where another tab has saved
-    assert page.evaluate("el('class').value") == "1"
-    page.click("#objects li:nth-child(2) button")
-    assert labels() == [1, 0]
-    assert page.evaluate("selected") == 1
-
-
-def test_what_a_page_of_an_earlier_version_has_kept_is_taken_up(page: Any, tmp_path: Path) -> None:
-    predictions_of(tmp_path, 6)
-    page.goto(write_page(tmp_path, "--sample", 6, "--uncertain", 0).as_uri())
-    old = "data.images.map((each, k) => ({ verdict: k < 3 ? 'accepted' : null, objects: null }))"
-    page.evaluate(f"localStorage.setItem(STORE, JSON.stringify({{ states: {old}, at: 3 }}))")
-    page.reload()
-    page.keyboard.press("x")
-    page.reload()
-    found = page.evaluate("states.map((each) => each.verdict)")
-    assert found == ["accepted", "accepted", "accepted", "rejected", None, None]
-
-
-def test_undo_leaves_what_another_tab_has_done_since(page: Any, tmp_path: Path) -> None:
-    predictions_of(tmp_path, 6)
-    path = write_page(tmp_path, "--sample", 6, "--uncertain", 0)
-    page.goto(path.as_uri())
-    other = page.context.new_page()
-    other.goto(path.as_uri())
-    for key in ("a", "ArrowLeft", "x"):  # twice on the first image
-        page.keyboard.press(key)
-    page.keyboard.press("u")
-    assert page.evaluate("states[0].verdict") == "accepted"
-    other.wait_for_function("states[0].verdict === 'accepted'")
-    other.evaluate("go(0)")
-    other.keyboard.press("2")
-    page.wait_for_function("states[0].wrong === 'box'")
-    page.keyboard.press("u")
-    assert "changed in another tab" in page.inner_text("#task")
-    assert page.evaluate("states[0].wrong") == other.evaluate("states[0].wrong") == "box"
-    other.close()
-
-
-def test_what_is_done_in_another_tab_is_kept(page: Any, tmp_path: Path) -> None:
-    predictions_of(tmp_path, 9)
-    path = write_page(tmp_path, "--sample", 9, "--uncertain", 0)
-    page.goto(path.as_uri())
-    other = page.context.new_page()
-    other.goto(path.as_uri())
-    for _ in range(5):
-        other.keyboard.press("a")
-    page.wait_for_function("states.filter((each) => each.verdict).length === 5")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("x")  # the second image, later than the other tab's verdict
-    other.wait_for_function("states[1].verdict === 'rejected'")
-    other.reload()
-    verdicts = ["accepted", "rejected", *["accepted"] * 3, *[None] * 4]
-    assert other.evaluate("states.map((each) => each.verdict)") == verdicts
-    assert page.evaluate("states.map((each) => each.verdict)") == verdicts
-    other.close()
-
-
-def test_an_export_is_taken_up_by_a_page_with_more_images(page: Any, tmp_path: Path) -> None:
-    predictions_of(tmp_path, 12)
-    path = write_page(tmp_path, "--sample", 6, "--uncertain", 0)
-    page.goto(path.as_uri())
-    for key in ("a", "x", "1"):
-        page.keyboard.press(key)
-    page.keyboard.press("d")
-    drag(page, (20, 20), (80, 90))
-    assert "1 changed, not accepted" in page.inner_text("#counts")
-    found = exported(page, tmp_path)
-    assert len(found["images"]) == 3
-    assert "Exported without an image that was changed and not accepted" in page.inner_text("#task")
-    page.keyboard.press("n")
-    assert page.evaluate("at") == 3, "N goes there"
-    page.keyboard.press("a")
-    found = exported(page, tmp_path)
-    (tmp_path / "reviewed.json").write_text(json.dumps(found))
-    path.rename(tmp_path / "first.html")
-    page.goto(write_page(tmp_path, "--sample", 12, "--uncertain", 0).as_uri())
-    page.keyboard.press("x")
-    page.set_input_files("#file", tmp_path / "reviewed.json")
-    page.wait_for_function("el('task').textContent.includes('in the file')")
-    assert "4 images in the file: 3 taken, 1 done here already." in page.inner_text("#task")
-    again = {each["file_name"]: each["review"] for each in exported(page, tmp_path)["images"]}
-    before = {each["file_name"]: each["review"] for each in found["images"]}
-    first = next(iter(before))
-    assert again.pop(first)["verdict"] == "rejected"
-    assert before.pop(first)["verdict"] == "accepted"
-    assert again == before
-    boxes = [each["bbox"] for each in found["annotations"] if each["image_id"] == found["images"][3]["id"]]
-    assert boxes == [each["bbox"] for each in exported(page, tmp_path)["annotations"]]
-    state = page.evaluate("JSON.stringify(states)")
-    half = json.loads((tmp_path / "reviewed.json").read_text())
-    del half["images"][-1]["review"]
-    (tmp_path / "half.json").write_text(json.dumps(half))
-    page.evaluate("states = states.map(() => ({ verdict: null, objects: null }))")
-    page.set_input_files("#file", tmp_path / "half.json")
-    page.wait_for_function("el('task').textContent.includes('has no review in it')")
-    assert page.evaluate("states.every((each) => !each.verdict)"), "nothing of it is taken"
-    page.evaluate(f"states = {state}")
-    page.set_input_files("#file", tmp_path / "p.json")
-    page.wait_for_function("el('task').textContent.includes('cannot be taken up')")
 
 
 def test_what_is_not_on_the_page_is_counted(page: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -448,45 +173,6 @@ def test_what_was_predicted_says_nothing_of_an_image_that_is_drawn(page: Any, tm
     assert (drawn["review"]["verdict"], drawn["category_id"]) == ("drawn", 2)
 
 
-def test_an_export_is_taken_up_though_the_clock_was_set_back(page: Any, tmp_path: Path) -> None:
-    predictions_of(tmp_path, 3)
-    page.goto(write_page(tmp_path, "--sample", 3, "--uncertain", 0).as_uri())
-    page.keyboard.press("a")
-    exported(page, tmp_path)
-    page.evaluate("Date.now = (now => () => now() + 3600000)(Date.now)")
-    page.keyboard.press("u")
-    page.evaluate("Date.now = (now => () => now() - 7200000)(Date.now)")
-    page.locator("#file").set_input_files(tmp_path / "reviewed.json")
-    page.wait_for_function("document.getElementById('task').textContent.includes('1 taken')")
-    assert page.evaluate("states[0].verdict") == "accepted"
-
-
-def test_what_is_done_last_counts_though_the_clock_was_set_back(page: Any, tmp_path: Path) -> None:
-    predictions_of(tmp_path, 3)
-    page.goto(write_page(tmp_path, "--sample", 3, "--uncertain", 0).as_uri())
-    page.evaluate("Date.now = (now => () => now() + 3600000)(Date.now)")
-    page.keyboard.press("a")
-    page.evaluate("Date.now = (now => () => now() - 7200000)(Date.now)")
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("x")
-    assert page.evaluate("states[0].verdict") == "rejected"
-    page.reload()
-    assert page.evaluate("states[0].verdict") == "rejected"
-
-
-def test_what_a_browser_keeps_damaged_is_kept_anew(page: Any, tmp_path: Path) -> None:
-    predictions_of(tmp_path, 3)
-    page.goto(write_page(tmp_path, "--sample", 3, "--uncertain", 0).as_uri())
-    for damaged in ("{half", '{"at":99,"states":[null,null,null]}'):
-        page.evaluate(f"localStorage.setItem(STORE, '{damaged}')")
-        page.reload()
-        page.keyboard.press("a")
-        page.reload()
-        assert page.evaluate("states.filter((each) => each.verdict).length") == 1
-        page.evaluate("localStorage.clear()")
-        page.reload()
-
-
 def test_an_image_without_a_box_left_does_not_hold_the_others_up(page: Any, tmp_path: Path) -> None:
     predictions_of(tmp_path, 4)
     page.goto(write_page(tmp_path, "--sample", 4, "--uncertain", 0).as_uri())
@@ -498,8 +184,8 @@ def test_an_image_without_a_box_left_does_not_hold_the_others_up(page: Any, tmp_
     page.keyboard.press("ArrowRight")
     exported(page, tmp_path)
     emptied = order_of(tmp_path / "review.html")[0]["name"]
-    told = "Exported without an image that was changed and not accepted: no box is left in"
-    assert page.inner_text("#task") == f"{told} {emptied}."
+    told = "Exported no image to reviewed.json among the browser's downloads, without an image that was changed"
+    assert page.inner_text("#task") == f"{told} and not accepted: no box is left in {emptied}."
 
 
 def test_an_image_that_is_drawn_without_help_is_not_named_before(page: Any, tmp_path: Path) -> None:

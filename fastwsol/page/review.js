@@ -4,11 +4,15 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const el = (id) => document.getElementById(id);
 const STORE = "fastwsol-review-" + data.key;
 const LEAST_SIDE = 2; // pixels of a box that is drawn
+const LEAST_MOVE = { mouse: 4, pen: 4, touch: 10 }; // pixels of the screen from which on a press is a drag
+const LEAST_SHOWN = 48; // pixels of the screen: the short side of an image, however long the other one is
 
 // What was done: an image has a verdict, or null, its boxes where they were changed, else null, where it was rejected and
 // that was said, what is wrong: class, box or both; and when that was, since another tab may do more of them.
 let states = data.images.map(() => ({ verdict: null, objects: null }));
-let at = 0, selected = 0, drawing = null, drag = null, showMask = true, undone = [], choosing = false;
+let at = 0, selected = 0, drawing = null, drag = null, showMask = true, undone = [];
+let choosing = false, byPointer = false; // in the list of classes: by keys, and whether a pointer opened it
+let unsaved = false; // something was done that this browser does not keep
 
 // Of each image what was done last, here or in another tab.
 function merge() {
@@ -17,8 +21,22 @@ function merge() {
   if (!kept || !Array.isArray(kept.states) || kept.states.length !== states.length) return null;
   // What a page of an earlier version has kept has no time: it comes before all that has one.
   const time = (state) => state.time || (state.verdict || state.objects ? 1 : 0);
-  kept.states.forEach((each, k) => { if (each && time(each) > time(states[k])) states[k] = each; });
+  kept.states.forEach((each, k) => { if (each && time(each) > time(states[k])) states[k] = withMasks(each, k); });
   return kept;
+}
+
+// A mask that was predicted is kept by its number among the image's boxes: the browser's room for all pages is small.
+function withoutMasks(state, k) {
+  const numbered = ({ counts, ...rest }) => {
+    const maskOf = counts ? data.images[k].objects.findIndex((one) => one.counts === counts) : -1;
+    return maskOf < 0 ? { ...rest, counts } : { ...rest, maskOf };
+  };
+  return state.objects ? { ...state, objects: state.objects.map(numbered) } : state;
+}
+
+function withMasks(state, k) {
+  const filled = ({ maskOf, ...rest }) => maskOf === undefined ? rest : { ...rest, counts: data.images[k].objects[maskOf].counts };
+  return state.objects ? { ...state, objects: state.objects.map(filled) } : state;
 }
 
 function load() {
@@ -28,26 +46,32 @@ function load() {
     const theme = localStorage.getItem("fastwsol-theme");
     const dark = theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     document.documentElement.dataset.theme = dark ? "dark" : "light";
-  } catch (error) { trouble(); }
+  } catch (error) { trouble(error); }
 }
 
 function save() {
   try {
     merge();
-    localStorage.setItem(STORE, JSON.stringify({ states, at }));
-  } catch (error) { trouble(); }
+    localStorage.setItem(STORE, JSON.stringify({ states: states.map(withoutMasks), at }));
+    unsaved = false;
+    el("trouble").hidden = true;
+  } catch (error) { trouble(error); }
 }
 
-function trouble(text) {
-  el("trouble").textContent = text || "This browser keeps nothing for this page: export before you close it.";
+function trouble(error) {
+  el("trouble").textContent = error.name === "QuotaExceededError" ?
+    "This browser has no more room for what you do on this page: export before you close it." :
+    "This browser keeps nothing for this page: export before you close it.";
   el("trouble").hidden = false;
 }
+addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
 
 const image = () => data.images[at];
 // What an image is called; while it is to be drawn without help by its number: its name may name the class.
 const nameOf = (k) => data.images[k].phase === "drawn" && !states[k].verdict ? `image ${k + 1}` : data.images[k].name;
 const objects = (k = at) => states[k].objects || (data.images[k].phase === "drawn" ? [] : data.images[k].objects);
 const unaccepted = () => [...states.keys()].filter((k) => states[k].objects && !states[k].verdict);
+const isTouched = () => Boolean(states[at].verdict || states[at].objects);
 const copied = () => objects().map((each) => ({ ...each, box: [...each.box] }));
 
 // When something was done to an image: after all that was done to it before, whatever became of the clock.
@@ -57,6 +81,7 @@ function change(next) {
   const time = stamp(states[at]);
   undone.push({ at, selected, state: states[at], time });
   states[at] = { ...next, time };
+  unsaved = true;
   save();
 }
 
@@ -87,13 +112,18 @@ function say(text) { el("task").textContent = text; }
 
 function undo() {
   const last = undone.pop();
-  if (!last) return say("There is nothing to undo.");
+  if (!last && !isTouched()) return say("There is nothing to undo.");
+  if (!last) { // what was done before the page was opened: all of it is undone
+    change({ verdict: null, objects: null });
+    return show();
+  }
   if (states[last.at].time !== last.time) {
     go(last.at, last.selected);
     return say("This was changed in another tab since, and stays.");
   }
   const time = stamp(states[last.at]), before = undone.filter((each) => each.at === last.at).pop();
   states[last.at] = { ...last.state, time };
+  unsaved = true;
   if (before) before.time = time;
   go(last.at, last.selected);
 }
@@ -107,7 +137,7 @@ function go(to, object = 0) {
 
 function nextOpen() {
   const after = [...states.keys()].map((k) => (at + 1 + k) % states.length); // this image comes last
-  const changed = after.find((k) => unaccepted().includes(k) && states[k].objects.length);
+  const changed = after.find((k) => !states[k].verdict && states[k].objects && states[k].objects.length);
   const open = changed !== undefined ? changed : after.find((k) => !states[k].verdict);
   if (open === undefined) say("All images are reviewed: export them."); else go(open);
 }
@@ -153,7 +183,7 @@ function show() {
   el("draw").setAttribute("aria-pressed", drawing === "again");
   el("add").setAttribute("aria-pressed", drawing === "new");
   el("toggle").setAttribute("aria-pressed", showMask);
-  el("undo").disabled = !undone.length;
+  el("undo").disabled = !undone.length && !isTouched();
   el("previous").disabled = at === 0;
   el("next").disabled = at + 1 === states.length;
   for (const fault of Object.keys(FAULTS)) el(`wrong-${fault}`).disabled = each.phase === "drawn";
@@ -178,6 +208,8 @@ function showList() {
     item.append(button);
     return item;
   }));
+  const list = el("objects"), row = list.children[selected];
+  if (row) list.scrollTop = Math.min(row.offsetTop, Math.max(list.scrollTop, row.offsetTop + row.offsetHeight - list.clientHeight));
 }
 
 // The picture as large as there is room for it, and mask and boxes over it.
@@ -185,7 +217,8 @@ function layout() {
   const each = image(), narrow = innerWidth <= 760;
   const most = narrow ? 0.46 * innerHeight : Math.max(220, innerHeight - el("frame").getBoundingClientRect().top - scrollY - 50);
   const scale = Math.min(el("stage").clientWidth / each.width, most / each.height);
-  const width = Math.max(1, Math.round(scale * each.width)), height = Math.max(1, Math.round(scale * each.height));
+  const width = Math.max(LEAST_SHOWN, Math.round(scale * each.width));
+  const height = Math.max(LEAST_SHOWN, Math.round(scale * each.height));
   el("frame").style.width = width + "px"; el("frame").style.height = height + "px";
   el("boxes").setAttribute("viewBox", `0 0 ${each.width} ${each.height}`);
   el("boxes").setAttribute("preserveAspectRatio", "none");
@@ -265,8 +298,9 @@ function drawBoxes(perX, perY) {
         group.append(edge);
       });
       CORNERS.forEach(([cursor, moves]) => {
+        const radius = matchMedia("(pointer: coarse)").matches ? 12 : 7;
         const corner = part("ellipse", { class: `corner ${cursor}`, cx: points[moves[0]], cy: points[moves[1]],
-          rx: 7 * perX, ry: 7 * perY });
+          rx: radius * perX, ry: radius * perY });
         corner.dataset.object = k; corner.dataset.moves = moves;
         group.append(corner);
       });
@@ -276,15 +310,18 @@ function drawBoxes(perX, perY) {
   el("boxes").replaceChildren(...groups.sort((a, b) => (a.getAttribute("class") === "chosen") - (b.getAttribute("class") === "chosen")));
 }
 
+// Where it points to, in the image's pixels; outside of the image where it is dragged there.
 function pointer(event) {
   const frame = el("boxes").getBoundingClientRect(), each = image();
-  const clamp = (value, most) => Math.max(0, Math.min(most, value));
-  return [clamp((event.clientX - frame.left) / frame.width * each.width, each.width),
-    clamp((event.clientY - frame.top) / frame.height * each.height, each.height)];
+  return [(event.clientX - frame.left) / frame.width * each.width, (event.clientY - frame.top) / frame.height * each.height];
+}
+
+function within(box, each) {
+  return box.map((edge, side) => Math.max(0, Math.min(side % 2 ? each.height : each.width, edge)));
 }
 
 el("boxes").addEventListener("pointerdown", (event) => {
-  if (event.button) return;
+  if (event.button || drag) return; // a second finger
   takeClass();
   const [x, y] = pointer(event), target = event.target.dataset || {};
   if (drawing !== null || !objects().length) {
@@ -300,22 +337,27 @@ el("boxes").addEventListener("pointerdown", (event) => {
     const list = copied();
     drag = { list, moves: String(target.moves).split(",").map(Number), from: [x, y], box: [...list[selected].box] };
   } else return;
+  Object.assign(drag, { pointer: event.pointerId, pressed: [event.clientX, event.clientY] });
   event.preventDefault();
   el("boxes").setPointerCapture(event.pointerId);
 });
 
 el("boxes").addEventListener("pointermove", (event) => {
-  if (!drag) return;
-  const [x, y] = pointer(event), each = image(), box = [...drag.box];
+  if (!drag || event.pointerId !== drag.pointer) return;
+  const least = LEAST_MOVE[event.pointerType] || LEAST_MOVE.mouse;
+  drag.moved = drag.moved || Math.hypot(event.clientX - drag.pressed[0], event.clientY - drag.pressed[1]) >= least;
+  if (!drag.moved) return;
+  const [x, y] = pointer(event), each = image();
+  let box = [...drag.box];
   let dx = x - drag.from[0], dy = y - drag.from[1];
   if (drag.moves.length === 4) { // the whole box stays in the image
     dx = Math.max(-box[0], Math.min(each.width - box[2], dx));
     dy = Math.max(-box[1], Math.min(each.height - box[3], dy));
   }
   for (const side of drag.moves) box[side] += side % 2 ? dy : dx;
+  box = within(box, each);
   const thing = drag.list[selected];
   thing.box = [Math.min(box[0], box[2]), Math.min(box[1], box[3]), Math.max(box[0], box[2]), Math.max(box[1], box[3])];
-  drag.moved = drag.moved || Math.hypot(dx / each.width, dy / each.height) > 0.002;
   const kept = states[at];
   states[at] = { verdict: null, objects: drag.list };
   layout();
@@ -323,7 +365,7 @@ el("boxes").addEventListener("pointermove", (event) => {
 });
 
 function drop(event, cancelled) {
-  if (!drag) return;
+  if (!drag || event.pointerId !== drag.pointer) return;
   const { list, moved, isNew } = drag;
   drag = null;
   const [x0, y0, x1, y1] = list[selected].box;
@@ -396,11 +438,14 @@ function download() {
   link.download = "reviewed.json";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  unsaved = false;
   const left = unaccepted(), emptied = left.filter((k) => !states[k].objects.length).map(nameOf); // N looks for others first
   const where = [...(emptied.length < left.length ? ["N goes there"] : []),
     ...(emptied.length ? [`no box is left in ${emptied.slice(0, 3).join(", ")}${emptied.length > 3 ? ", ..." : ""}`] : [])];
-  if (left.length) say(`Exported without ${left.length === 1 ? "an image that was" : `${left.length} images that were`} ` +
-    `changed and not accepted: ${where.join("; ")}.`);
+  const done = states.filter((state) => state.verdict).length;
+  say(`Exported ${["no image", "1 image"][done] || `${done} images`} to reviewed.json among the browser's downloads` +
+    (left.length ? `, without ${left.length === 1 ? "an image that was" : `${left.length} images that were`} ` +
+      `changed and not accepted: ${where.join("; ")}.` : "."));
 }
 
 // Take up what was exported, of this page or of one with other images of the same predictions: of the images that it
@@ -425,7 +470,7 @@ function take(text) {
         (of[each.id] || []).some((thing) => !(label[thing.category_id] >= 0))) { counts["predicted otherwise"] += 1; return; }
     if (taken[k].verdict || taken[k].objects) { counts["done here already"] += 1; return; }
     const objects = (of[each.id] || []).map(({ category_id, bbox: [x, y, width, height], segmentation, score, difficult }) => ({
-      label: label[category_id], box: [x, y, x + width, y + height], score: score === undefined ? null : score,
+      label: label[category_id], box: within([x, y, x + width, y + height], data.images[k]), score: score === undefined ? null : score,
       counts: (segmentation && segmentation.counts) || null, moved: score === undefined, ...(difficult && { difficult: 1 }) }));
     const changed = verdict === "corrected" || verdict === "drawn";
     taken[k] = { verdict, objects: changed ? objects : null, ...(wrong && { wrong }), time: stamp(taken[k]) };
@@ -433,6 +478,7 @@ function take(text) {
   });
   states = taken;
   undone = [];
+  unsaved = true;
   save(); show();
   say(`${file.images.length} images in the file: ` +
     Object.entries(counts).filter(([, count]) => count).map(([name, count]) => `${count} ${name}`).join(", ") + ".");
@@ -445,35 +491,54 @@ const ACTIONS = {
   draw: () => start(objects().length ? "again" : "new"), add: () => start("new"), remove, undo,
   toggle: () => { showMask = !showMask; show(); }, open: nextOpen, export: download, import: () => el("file").click(),
 };
-for (const [id, action] of Object.entries(ACTIONS)) el(id).onclick = () => { action(); el(id).blur(); };
+// A pointer leaves nothing behind that Enter would press again; keys leave the focus where it is.
+for (const [id, action] of Object.entries(ACTIONS)) el(id).onclick = (event) => { action(); if (event.detail) el(id).blur(); };
 const KEYS = { a: "accept", Enter: "accept", x: "reject", r: "reject", 1: "wrong-class", 2: "wrong-box",
   3: "wrong-both", ArrowLeft: "previous", k: "previous", ArrowRight: "next", j: "next", d: "draw", b: "add",
   Delete: "remove", Backspace: "remove", u: "undo", m: "toggle", n: "open", e: "export" };
 document.addEventListener("keydown", (event) => {
   if (drag) return event.preventDefault(); // first the box is let go
   if (event.repeat && !event.key.startsWith("Arrow")) return; // a key that is held down decides one image
-  const inField = event.target.matches("select, input, textarea, summary, button");
-  if (event.target === el("class") && (event.key === "Enter" || event.key === "Escape")) {
+  const leaves = event.target === el("class") && byPointer && event.key !== "Tab" && !isOpen(el("class"));
+  if (leaves) { // the list that the mouse had opened was closed: keys are the page's again
+    event.preventDefault();
+    el("class").blur();
+  }
+  const target = leaves ? document.body : event.target;
+  const inField = target.matches("select, input, textarea, summary, button");
+  if (target === el("class") && (event.key === "Enter" || event.key === "Escape")) {
     event.preventDefault();
     if (event.key === "Escape") choosing = false; // what was chosen is shown, and not taken
     el("class").blur();
     return show();
   }
-  if (event.target === el("class") && event.key !== "Tab") choosing = true;
-  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") { event.preventDefault(); return undo(); }
+  const key = keyOf(event);
+  if ((event.ctrlKey || event.metaKey) && !event.shiftKey && key === "z") { event.preventDefault(); return undo(); }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.matches("select") || (inField && (event.key === "Enter" || event.key === " "))) return;
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (target === el("class") && event.key !== "Tab") choose();
+  if (target.matches("select") || (inField && (event.key === "Enter" || event.key === " "))) return;
   if (key === "c" && !el("class").disabled) {
     event.preventDefault();
     el("class").focus();
-    choosing = true;
-    return say("Type the name of the class, then Enter. Escape leaves it as it is.");
+    return choose();
   }
   if (key === "o" && objects().length) { selected = (selected + 1) % objects().length; return show(); }
   if (key === "Escape") { drawing = null; return show(); }
   if (KEYS[key]) { event.preventDefault(); ACTIONS[KEYS[key]](); }
 });
+// The letter where the layout has it; where it has another alphabet, that of its place on the keyboard.
+function keyOf({ key, code }) {
+  if (key.length !== 1) return key;
+  return key > "~" && /^Key[A-Z]$/.test(code) ? code[3].toLowerCase() : key.toLowerCase();
+}
+// Whether a list is shown; where the browser does not tell, it may be.
+function isOpen(list) {
+  try { return list.matches(":open"); } catch (error) { return true; }
+}
+function choose() {
+  choosing = true;
+  say("Type the name of the class, then Enter. Escape leaves it as it is.");
+}
 // By keys a class is passed on the way to another: the one that stands there when the field is left is taken.
 function rename() {
   const list = copied(), label = Number(el("class").value);
@@ -484,9 +549,9 @@ function rename() {
   changeObjects(list);
 }
 function takeClass() { if (choosing) { rename(); el("class").blur(); } }
-el("class").onpointerdown = () => { choosing = false; };
+el("class").onpointerdown = () => { choosing = false; byPointer = true; };
 el("class").onchange = () => { if (!choosing) { rename(); el("class").blur(); } };
-el("class").onblur = () => { if (choosing) rename(); };
+el("class").onblur = () => { byPointer = false; if (choosing) rename(); };
 el("file").onchange = async () => {
   const [file] = el("file").files;
   el("file").value = "";
