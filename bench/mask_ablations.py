@@ -109,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
     require_new("--out", flags.out)
     threads = use_threads(0)
     info, saved = read_run(RunDir(flags.run))
-    autocast = autocast_of_run("auto", saved.scalars["precision"], take_device("auto"))
+    autocast = autocast_of_run("auto", saved.scalars["precision"], take_device("cpu"))
     network = trained_model(info, saved.tensors).to(autocast.device).eval().requires_grad_(False)
     packed = open_shards(info.shards)
     split = hold_out(packed, info.config.data.holdout).splits["train"]

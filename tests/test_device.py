@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fastwsol.host.device import autocast_of_run
+from fastwsol.host.device import autocast_of_run, pick_device, take_device
+from fastwsol.host.environment import machine as machine_of
 from fastwsol.host.errors import UserError
 from fastwsol.host.limits import memory_available, usable_cores
 
@@ -92,3 +93,14 @@ def test_what_was_trained_in_fp16_computes_in_fp32_on_a_cpu():
     assert autocast_of_run("bf16", "fp16", cpu).precision == "bf16"
     with pytest.raises(UserError, match="--precision fp16: needs a CUDA device"):
         autocast_of_run("fp16", "fp16", cpu)
+
+
+@pytest.mark.parametrize(("name", "processes"), [("cuda", 1), ("cuda:0", 1), ("cuda", 2)])
+def test_a_card_that_torch_cannot_use_is_none(monkeypatch, name, processes):
+    """The driver counts it, but it is older than torch's CUDA: what asks the card anything fails."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert machine_of()["gpus"] == []
+    assert pick_device("auto").type == "cpu"
+    with pytest.raises(UserError, match="torch can use none of this machine's 2 CUDA devices"):
+        take_device(name, 0, processes)

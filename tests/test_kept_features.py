@@ -1,5 +1,6 @@
 """Features of a frozen part, kept or not: the same bits, of the views that epochs show, and known again at a resume."""
 
+import copy
 import json
 import shutil
 import signal
@@ -16,7 +17,7 @@ from two_processes import two_commands, two_machines
 from fastwsol import train
 from fastwsol.batches.feed import Feed
 from fastwsol.batches.numbered_views import view_count, view_numbers
-from fastwsol.batches.stream import Stream, training_plan
+from fastwsol.batches.stream import Stream, decoded_at_once, training_plan
 from fastwsol.config import Augmentation, Config
 from fastwsol.dataset.holdout import hold_out
 from fastwsol.dataset.packer import pack
@@ -76,6 +77,26 @@ def test_kept_features_are_the_very_bits_of_those_computed_in_each_step(shards, 
             assert torch.equal(mine.labels, theirs.labels)
         taken = computed.take()
         assert torch.equal(computed.show(taken).images, next(ours).images)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "count"), [(64, 64, 65536), (4000, 3000, 22), (8000, 6000, 5), (16384, 16384, 1)]
+)
+def test_large_photographs_are_decoded_a_few_at_a_time(shards, width, height, count):
+    """At three bytes a pixel they take less than a gigabyte."""
+    split = copy.copy(shards.splits["train"])
+    split.widths, split.heights = (np.full(len(split), side, np.int32) for side in (width, height))
+    assert decoded_at_once(split) == count
+
+
+def test_features_are_the_same_bits_however_many_images_are_decoded_at_a_time(shards):
+    network, stream = frozen("tail"), stream_of(shards, CROPS)
+    few = replace(stream, plan=training_plan(7, len(stream.split), 5), batch_size=5)
+    at_once, five_at_a_time = (
+        open_features(shards, each, feed(network), network, shards.folder / str(each.batch_size))
+        for each in (stream, few)
+    )
+    assert np.array_equal(at_once.values, five_at_a_time.values)
 
 
 def test_of_a_part_of_what_was_packed_they_are_those_of_the_same_crops(shards):

@@ -18,6 +18,7 @@ from fastwsol import evaluate, train
 from fastwsol.dataset.packer import pack
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.command_line import run_command
+from fastwsol.page import figures
 from fastwsol.report import main
 from fastwsol.sources import Fault, Record
 from fastwsol.sources.synthetic import Synthetic
@@ -445,6 +446,50 @@ def test_charts_are_drawn_when_they_are_seen_and_in_the_themes_colours(
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.click("#theme")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
+
+
+@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("place", ["chart-loss", "chart-sizes", "chart-classes"])
+def test_the_legend_of_many_settings_takes_nothing_from_the_lines(
+    opened: Callable[..., Any], page_of_all: Path, width: int, place: str
+) -> None:
+    page = opened(page_of_all, viewport={"width": width, "height": 844})
+    page.evaluate(
+        """(place) => {
+          const figure = data.figures[place], shown = figure.data.filter((each) => each.showlegend !== false);
+          figure.data = Array.from({ length: 22 }, (_, k) => (
+            { ...shown[0], name: `gr-hns, batch 128, depth ${k}`, legendgroup: `${k}` }));
+        }""",
+        place,
+    )
+    chart = page.locator(f"#{place}")
+    chart.scroll_into_view_if_needed()
+    chart.locator(".legend").wait_for()
+    assert chart.locator(".nsewdrag").bounding_box()["height"] > 270
+    assert chart.locator(".legend .traces").count() == 22
+    scroll_bar = chart.locator(".legend .scrollbar").bounding_box()
+    assert scroll_bar is None or scroll_bar["height"] == 0
+    legend, whole = (chart.locator(name).bounding_box() for name in (".legend", ".main-svg >> nth=0"))
+    assert legend["y"] + legend["height"] <= whole["y"] + whole["height"] + 1
+
+
+def test_settings_of_one_colour_are_told_apart() -> None:
+    for marks in (figures._DASHES, figures._PATTERNS, figures._SYMBOLS):
+        seen = {(figures._colour(k), figures._of_round(marks, k)) for k in range(4 * len(figures.COLOURS))}
+        assert len(seen) == 4 * len(figures.COLOURS)
+
+
+def test_on_paper_the_page_is_light_and_has_all_pictures_that_are_listed(
+    opened: Callable[..., Any], page_of_all: Path
+) -> None:
+    page = opened(page_of_all, color_scheme="dark")
+    page.evaluate("""() => addEventListener("beforeprint", () => {
+      window.themeOnPaper = document.documentElement.dataset.theme;
+    })""")
+    page.pdf()
+    assert page.evaluate("themeOnPaper") == "light"
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.wait_for_function("[...document.querySelectorAll('#cards canvas')].every((each) => each.dataset.level)")
 
 
 def test_keys_move_the_threshold(opened: Callable[..., Any], page_of_all: Path) -> None:

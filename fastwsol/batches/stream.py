@@ -108,6 +108,15 @@ class Stream:
         return views
 
 
+def decoded_at_once(split: Split) -> int:
+    """How many of the split's images are decoded together, so that they take some gigabyte; one at least."""
+    pixels = float((split.widths.astype(np.int64) * split.heights).mean()) if len(split) else 1.0
+    return max(1, int(_DECODED_PIXELS / pixels))
+
+
+_DECODED_PIXELS = 2**28
+
+
 def training_plan(seed: int, count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> BatchPlan:
     """The endless stream over `count` images, cut into batches. The plan gives the part of process `rank` in each
     batch.

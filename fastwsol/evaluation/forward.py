@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from fastwsol.batches.feed import Feed
-from fastwsol.batches.stream import Batch, Stream, evaluation_plan, valid_images
+from fastwsol.batches.stream import Batch, Stream, decoded_at_once, evaluation_plan, valid_images
 from fastwsol.config import Config, Statistics
 from fastwsol.dataset.shards import Shards, Split
 from fastwsol.evaluation.metrics import TOP, CamClass
@@ -128,7 +128,7 @@ def plain_batches(
     Interrupted where the setup gives up.
     """
     config = setup.config
-    size = min(images_at_once(config.views.image_size), _decoded_at_once(split), len(split))
+    size = min(images_at_once(config.views.image_size), decoded_at_once(split), len(split))
     plan = evaluation_plan(len(split), size, rank, processes)
     numbers = range(rank, -(-len(split) // size), processes)
     stream = Stream(split, plan, size, config.views.plain, config.seed, setup.statistics, steps=len(numbers))
@@ -136,15 +136,6 @@ def plain_batches(
         if setup.process.world.size == 1 and setup.process.gives_up():
             raise Interrupted("an evaluation was left")
         yield slice(number * size, number * size + valid_images(number, len(split), size)), batch
-
-
-def _decoded_at_once(split: Split) -> int:
-    """How many of the split's images are a batch, so that they take some gigabyte while they are decoded."""
-    pixels = float((split.widths.astype(np.int64) * split.heights).mean()) if len(split) else 1.0
-    return max(1, int(_DECODED_PIXELS / pixels))
-
-
-_DECODED_PIXELS = 2**28
 
 
 def images_at_once(image_size: int) -> int:

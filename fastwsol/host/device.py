@@ -55,6 +55,20 @@ def let_compile_many() -> None:
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_SHAPES)
 
 
+def gpu_count() -> int:
+    """How many GPUs torch can use. Those that the driver counts may be more: none starts where it is older than torch's
+    CUDA.
+    """
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _gpus_text() -> str:
+    counted, usable = torch.cuda.device_count(), gpu_count()
+    if counted > usable:
+        return f"torch can use none of this machine's {counted} CUDA devices, as it does not fit their driver"
+    return f"this machine has {usable} CUDA devices"
+
+
 def pick_device(name: str, local_rank: int = 0, processes: int = 1) -> torch.device:
     """Return the device of `--device`: auto takes a GPU where there is one. Raises UserError where it is not.
 
@@ -64,10 +78,9 @@ def pick_device(name: str, local_rank: int = 0, processes: int = 1) -> torch.dev
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and processes > 1:
         name = f"cuda:{local_rank}"
-        if processes > torch.cuda.device_count():
+        if processes > gpu_count():
             raise UserError(
-                f"--nproc-per-node {processes}: this machine has {torch.cuda.device_count()} CUDA devices; start that "
-                f"many processes, or use --device cpu"
+                f"--nproc-per-node {processes}: {_gpus_text()}; start that many processes, or use --device cpu"
             )
     elif name.startswith("cuda:") and processes > 1:
         raise UserError(f"--device {name}: {processes} processes need a GPU each; use --device auto")
@@ -77,10 +90,8 @@ def pick_device(name: str, local_rank: int = 0, processes: int = 1) -> torch.dev
         raise UserError(f"--device {name}: no such device; use auto, cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"--device {name}: fastwsol runs on cpu or cuda; use --device auto")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device auto"
-        )
+    if device.type == "cuda" and (device.index or 0) >= gpu_count():
+        raise UserError(f"--device {name}: {_gpus_text()}; use --device auto")
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 import torch
 
+from fastwsol.host.device import gpu_count
 from fastwsol.host.limits import usable_cores
 
 PACKAGES = (
@@ -79,11 +80,10 @@ def git_state() -> str | None:
 
 def machine() -> dict[str, Any]:
     """What the numbers were made on: processor, cores, GPU."""
-    gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     return {
         "processor": _processor(),
         "cores": usable_cores(),
-        "gpus": gpus,
+        "gpus": [torch.cuda.get_device_name(k) for k in range(gpu_count())],
         "system": platform.platform(),
     }
 

@@ -15,10 +15,13 @@ from fastwsol.evaluation.table_cells import share_text
 from fastwsol.page.compared_runs import ComparedRun, ComparedSetting, of_what, short_names
 from kernels.levels import LEVELS, level_of, threshold_of
 
-COLOURS = ("#3b82f6", "#d97706", "#10b981", "#ef4444", "#8b5cf6", "#06b6d4", "#ec4899", "#65a30d")
-"""Of the settings, in turn."""
+COLOURS = ("#3b82f6", "#d97706", "#059669", "#ef4444", "#8b5cf6", "#0891b2", "#ec4899", "#65a30d")
+"""Of the settings, in turn. Where there are more, lines, bars and points of one colour differ in one of these: each is
+for as many settings as there are colours.
+"""
 _DASHES = ("solid", "dash", "longdash", "dashdot")
-"""Of the settings' lines, each for as many as there are colours."""
+_PATTERNS = ("", "/", "x", ".")
+_SYMBOLS = ("circle", "square", "diamond", "cross")
 _GREY = "#8a929b"
 FEW_CLASSES = 40
 """Up to so many classes their points are drawn large."""
@@ -51,12 +54,20 @@ def _figure(title: str, x: str, y: str, hovermode: str = "closest") -> go.Figure
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         margin={"l": 48, "r": 12, "t": 12, "b": 44},
-        legend={"orientation": "h", "y": -0.22, "yanchor": "top", "x": 0},
-        height=380,
+        # How wide its columns are and how high the figure is decides the page, which knows its width.
+        legend={
+            "orientation": "h",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
+            "x": 0,
+            "entrywidthmode": "fraction",
+            "tracegroupgap": 0,
+        },
         hovermode=hovermode,
     )
     figure.update_xaxes(title=x)
-    figure.update_yaxes(title=y)
+    figure.update_yaxes(title=y, rangemode="nonnegative" if y == "%" else "normal")
     return figure
 
 
@@ -71,7 +82,7 @@ def _add_lines(
     for number, setting in enumerate(settings):
         for k, run in enumerate(setting.runs):
             x, y = points(run)
-            line = {"color": _colour(number), "dash": _dash(number), "width": 2} | how.get("line", {})
+            line = {"color": _colour(number), "dash": _of_round(_DASHES, number), "width": 2} | how.get("line", {})
             several = len(setting.runs) > 1
             figure.add_scatter(
                 x=x,
@@ -190,7 +201,8 @@ def _sizes(settings: Sequence[ComparedSetting]) -> go.Figure:
 
     for number, setting in enumerate(settings):
         mean, spread = _mean_and_spread([setting.of_size(share) for share in shares])
-        figure.add_bar(x=names, y=mean, error_y=spread, name=setting.name, marker_color=_colour(number))
+        marker = {"color": _colour(number), "pattern": {"shape": _of_round(_PATTERNS, number)}}
+        figure.add_bar(x=names, y=mean, error_y=spread, name=setting.name, marker=marker)
     for baseline in beside_gt_known(settings[0].runs[0].report):
         figure.add_scatter(
             x=names,
@@ -223,10 +235,10 @@ def _classes(settings: Sequence[ComparedSetting]) -> go.Figure:
             error_y=spread,
             name=setting.name,
             mode="markers",
-            marker={"color": _colour(number), "size": size},
+            marker={"color": _colour(number), "size": size, "symbol": _of_round(_SYMBOLS, number)},
         )
     figure.update_xaxes(type="category", automargin=True)
-    figure.update_layout(legend={"y": 1.02, "yanchor": "bottom"})  # below lie the names, however long
+    figure.update_layout(legend={"y": 1, "yanchor": "top"})  # below lie the names, however long
     return figure
 
 
@@ -257,5 +269,6 @@ def _colour(number: int) -> str:
     return COLOURS[number % len(COLOURS)]
 
 
-def _dash(number: int) -> str:
-    return _DASHES[number // len(COLOURS) % len(_DASHES)]
+def _of_round(marks: Sequence[str], number: int) -> str:
+    """The mark of a setting: the next one whenever the colours begin again."""
+    return marks[number // len(COLOURS) % len(marks)]

@@ -47,12 +47,29 @@ function loadPlotly() {
   script.textContent = byId("plotly").textContent;
   document.head.append(script);
 }
+// A figure is so high that its legend takes nothing from the lines: Plotly gives a legend half of the height, and a
+// scroll bar where that is too little.
+const PLOT = 316, ROW = 19, LETTER = 6.5, SYMBOL = 45; // pixels
+function roomFor(figure, width) {
+  const names = figure.data.filter((trace) => trace.showlegend !== false).map((trace) => trace.name);
+  const longest = Math.max(0, ...names.map((name) => name.length));
+  const columns = 2 * (SYMBOL + LETTER * longest) <= 0.9 * (width - 60) ? 2 : 1;
+  const legend = ROW * Math.ceil(names.length / columns);
+  const above = figure.layout.legend.yanchor === "top"; // and below the axis its names, upright where they are many
+  const ticks = above ? Math.max(0, ...figure.data[0].x.map((name) => LETTER * name.length)) : 0;
+  const { layout } = figure, margin = above ? { t: legend + 16 } : { b: legend + 52 };
+  return {
+    height: Math.max(PLOT + 1.5 * ROW + legend, 2 * (legend + ROW)) + ticks,
+    margin: { ...layout.margin, ...margin }, legend: { ...layout.legend, entrywidth: 0.9 / columns },
+  };
+}
 async function drawChart(place) {
   if (place.dataset.drawn) return;
   place.dataset.drawn = "yes";
   loadPlotly();
   const figure = data.figures[place.id];
-  await Plotly.newPlot(place, figure.data, figure.layout, { responsive: true, displaylogo: false, displayModeBar: false });
+  const layout = { ...figure.layout, ...roomFor(figure, place.clientWidth) };
+  await Plotly.newPlot(place, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
   await Plotly.relayout(place, chartColours());
 }
 function drawChartsInView() {
@@ -61,8 +78,19 @@ function drawChartsInView() {
     for (const entry of entries) if (entry.isIntersecting) drawChart(entry.target);
   }, { rootMargin: "300px" });
   for (const place of places) watch.observe(place);
+  addEventListener("resize", () => {
+    for (const chart of places) if (chart.data) Plotly.relayout(chart, roomFor(data.figures[chart.id], chart.clientWidth));
+  });
   addEventListener("beforeprint", () => places.forEach(drawChart));
 }
+// On paper the page is light, and all cards that are listed have their pictures.
+let themeOfScreen = null;
+addEventListener("beforeprint", () => {
+  themeOfScreen = document.documentElement.dataset.theme;
+  setTheme("light");
+  for (const item of cards.values()) item.drawPictures();
+});
+addEventListener("afterprint", () => { if (themeOfScreen) setTheme(themeOfScreen); });
 
 // Gallery
 const controls = Object.fromEntries(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fastwsol.batches.numbered_views import view_count
-from fastwsol.batches.stream import Stream, training_plan
+from fastwsol.batches.stream import Stream, decoded_at_once, training_plan
 from fastwsol.config import Augmentation, NetworkConfig, TrainPart
 from fastwsol.features.feature_batches import FrozenPart
 from fastwsol.features.frozen_network import AT_ONCE, FrozenNetwork
@@ -117,7 +117,7 @@ def open_frozen_part(
 def _kept_features(job: Job, frozen: FrozenNetwork, views: Augmentation, verify: bool) -> KeptArray | None:
     """The features as this process has them; None where it cannot keep them, which is said."""
     config, split = job.config, job.split
-    at_once = min(_AT_ONCE[job.process.autocast.device.type], len(split))
+    at_once = min(_AT_ONCE[job.process.autocast.device.type], decoded_at_once(split), len(split))
     plan = training_plan(config.seed, len(split), at_once)
     stream = Stream(split, plan, at_once, views, config.seed, job.setup.statistics)
     return open_features(job.packed, stream, job.setup.feed, frozen, job.launch.features, verify, job.process.gives_up)

@@ -27,6 +27,8 @@ LEVELS, SHARE_OVER_HALF = 1.001, 0.001
 COLOR_GAIN = 1.4
 """The most by which a step of the jitter enlarges a difference."""
 AUGS: tuple[Any, ...] = ("none", "hns", "gr", "gr-hns", "hns-gr")
+OTHER_SIZES = (32, 80)
+"""Sides of views beside those of the store's images, as where images grow."""
 GR_HNS = Augmentation("gr-hns", flip=True, color=False, resampler="bicubic", image_size=IMAGE_SIZE)
 
 
@@ -41,6 +43,9 @@ def checks(setting: Setting) -> list[Check]:
         augmentation = Augmentation(aug, True, jitters, "bicubic", IMAGE_SIZE)
         run = partial(pixels, setting, augmentation, compiled=False)
         of_phase.append(Check(f"eager, {aug}{', colour' if jitters else ''}", run))
+    for size in OTHER_SIZES:
+        run = partial(pixels, setting, Augmentation("gr", True, False, "bicubic", size), compiled=False)
+        of_phase.append(Check(f"eager, gr, at {size} pixels", run))
     color = Augmentation("gr-hns", True, True, "bicubic", IMAGE_SIZE)
     return [
         *of_phase,
