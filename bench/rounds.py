@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CONFIDENCE = 0.95
+timed = True
+"""Whether sides are timed; else they are only compared, and work as little as shows that they work (`conftest`)."""
 
 
 def nothing():

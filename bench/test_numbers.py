@@ -10,6 +10,7 @@ curve. Images in the figures are maps.
 
 import numpy as np
 import pytest
+import rounds
 from rounds import Side
 from test_boxing import SIZE
 
@@ -23,7 +24,7 @@ from fastwsol.evaluation.truths import Truths
 from fastwsol.localizer.localizers import LOCALIZERS
 from kernels import reference
 
-IMAGES = 10_000
+IMAGES = 10_000 if rounds.timed else 1_000
 TRAIN_IMAGES = 100_000
 FEW_IMAGES = 10
 CLASSES = 200

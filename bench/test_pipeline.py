@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
+import rounds
 import simplejpeg
 import torch
 from PIL import Image
@@ -38,7 +39,7 @@ from fastwsol.config import Augmentation
 from fastwsol.draws import CELLS, draw_views, stream_slice
 
 BATCH = 256
-BATCHES_A_TURN = 16
+BATCHES_A_TURN = 16 if rounds.timed else 2
 BATCHES_AHEAD = 4  # used up before a turn: no side prepares more (but for the DataLoader, whose turn is an epoch)
 ROUNDS = 11
 SIZE = 64

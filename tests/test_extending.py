@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import noise_jpeg
+from conftest import NARROW_WIDTHS, noise_jpeg
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
@@ -73,9 +73,8 @@ def test_a_localizer_and_a_format(package: Path, synthetic_shards: Path) -> None
     """Both in one copy: they touch different files."""
     applied(package, "localizer")
     applied(package, "format")
-    flags = ["--shards", synthetic_shards, "--stem", "C", "--aug", "none", "--batch-size", "16", "--epochs", "1"]
-    said = run(package, "-m", "fastwsol.train", *flags, "--step", "eager", "--threads", "1", "--run-dir", "run")
-    assert "activation, at .3" in said
+    flags = ["--shards", str(synthetic_shards), "--stem", "C", "--aug", "none", "--batch-size", "16", "--epochs", "1"]
+    flags += ["--step", "eager", "--threads", "1", "--run-dir", "run"]
     (package / "photos").mkdir()
     (package / "photos" / "a b.jpg").write_bytes(noise_jpeg(0, size=(90, 60)))
     to_kitti = ["run", "photos", "--localizer", "activation", "--format", "kitti", "--out", "kitti"]
@@ -88,7 +87,10 @@ def test_a_localizer_and_a_format(package: Path, synthetic_shards: Path) -> None
             ("kitti-class", ["--class", "alpha"]),
         )
     ]
-    said = run(package, "-c", f"from fastwsol.predict import main\nfor command in {commands}: main(command)")
+    narrow = f"from fastwsol.network import preact_resnet\npreact_resnet.WIDTHS = {NARROW_WIDTHS}"
+    trained = f"from fastwsol import predict, train\ntrain.main({flags})"
+    said = run(package, "-c", f"{narrow}\n{trained}\nfor command in {commands}: predict.main(command)")
+    assert "activation, at .3" in said
     assert "kitti has no place for" in said
     assert "1 mask," in said
     (line,) = (package / "kitti" / "label_2" / "a b.txt").read_text().splitlines()

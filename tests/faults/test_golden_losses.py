@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("real_width_in_module")
 PROMISE = "11 golden losses"
 GOLDEN = Path(__file__).parents[1] / "golden"
 STEPS = 50
-SOME_STEPS = 10
+SOME_STEPS = 5
 """What is tried where not all steps are."""
 FIRST, OF_FIRST, OF_MEAN = 4, 0.05, 0.25
 """Elsewhere: so many steps are held within the second number, and the mean over all within the third."""

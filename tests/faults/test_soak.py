@@ -51,7 +51,7 @@ def test_memory_and_files_stay_flat(
     trial = Trial(train_small, synthetic_shards, run, "--data", data, "--epochs", "1000000", output=log)
     end = time.monotonic() + 60 * MINUTES[data] * full
     samples: list[Sample] = []
-    enough = 50 if full else 30
+    enough = 50 if full else 24
     while time.monotonic() < end or evaluations(log) < enough:
         assert trial.wait(1 if full else 0.2) is None, log.read_text()
         if evaluations(log) >= 10:
