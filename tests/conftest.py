@@ -109,6 +109,17 @@ def real_width_in_module() -> Iterator[None]:
 
 
 @pytest.fixture
+def narrow_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The narrow network in processes that a test starts too, for tests of the program that starts them."""
+    folder = tmp_path / "narrow"
+    folder.mkdir()
+    narrow = f"from fastwsol.network import preact_resnet\npreact_resnet.WIDTHS = {NARROW_WIDTHS}\n"
+    (folder / "sitecustomize.py").write_text(narrow)
+    before = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *([before] if before else [])]))
+
+
+@pytest.fixture
 def one_block_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
     """For what compiles: the network of depth 18 has a block of each kind, and not two."""
     monkeypatch.setitem(preact_resnet.GROUP_BLOCKS, 18, (1, 1, 1, 1))

@@ -31,6 +31,7 @@ def trainings_in(out: Path) -> dict:
     return json.loads((out / "gpu-day.json").read_text())["trainings"]
 
 
+@pytest.mark.usefixtures("narrow_children")
 def test_what_is_finished_is_kept_and_not_done_again(synthetic_shards, tmp_path, capsys):
     asked = ("--shards", str(synthetic_shards), "--runs", str(tmp_path / "runs"), "--dry-run", "--only", "masks")
     assert run("--out", str(tmp_path / "first"), *asked) == 0
@@ -82,6 +83,7 @@ def test_before_what_is_timed_a_short_training_counts_nowhere(synthetic_shards, 
     assert results.record_lines(found) == ["brief-gr: 1 stopped in between, and not counted"]
 
 
+@pytest.mark.usefixtures("narrow_children")
 def test_the_weights_of_a_network_that_is_wanted_come_back(synthetic_shards, tmp_path):
     asked = ("--shards", str(synthetic_shards), "--dry-run", "--only", "strong")
     assert run("--out", str(tmp_path), *asked) == 0
@@ -105,6 +107,7 @@ def test_photographs_of_many_sizes_need_dali(synthetic_shards, tmp_path, monkeyp
     assert len(day.left) == 1
 
 
+@pytest.mark.usefixtures("narrow_children")
 def test_another_training_of_the_same_name_is_not_taken_for_it(synthetic_shards, tmp_path, capsys):
     """Neither from a file, which keeps it, nor from a folder: here one of a dry run."""
     (masks,) = (item for item in ITEMS if item.name == "masks")

@@ -229,6 +229,7 @@ def test_without_room_images_are_decoded_in_every_epoch_and_that_is_said(picture
     assert "file/decoded cannot be written)" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("narrow_children")
 def test_a_sweep_counts_runs_that_chose_squares_themselves(picture_shards, tmp_path, capsys):
     flags = ["--runs", str(tmp_path / "runs"), "--shards", str(picture_shards), "--seeds", "1", *FEW, *ALONE]
     (tmp_path / "one.toml").write_text('[grid]\naug = ["none"]\n')

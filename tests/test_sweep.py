@@ -44,6 +44,7 @@ def sweep(*arguments: object) -> int:
     return run_command(main, [str(each) for each in arguments])
 
 
+@pytest.mark.usefixtures("narrow_children")
 def test_one_runs_failure_leaves_the_others_alone_and_what_is_finished_stays(tmp_path, synthetic_shards, capsys):
     (tmp_path / "settings.toml").write_text("[[settings]]\nlr = 1e30\n[[settings]]\nlr = 0.01\n")
     runs, out = tmp_path / "runs", tmp_path / "results.json"
