@@ -118,7 +118,7 @@ def test_names_that_look_alike_are_one(predictor: Predictor, monkeypatch: pytest
 
 
 def test_predict_raises_for_an_image_that_is_none(predictor: Predictor, photos: Path) -> None:
-    with pytest.raises(ValueError, match=r"missing\.jpg: missing"):
+    with pytest.raises(ValueError, match=r"missing\.jpg: missing in /.*; give the path of an image that is there"):
         predictor.predict([photos / "more" / "0.jpg", "missing.jpg"])
     with pytest.raises(ValueError, match="1: no image of a format that is read"):
         predictor.predict([noise_jpeg(0), b"hello, world"])

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,18 @@ ImageLike = (
 """
 
 
-def several_images(images: Iterable[Any] | ImageLike) -> Iterable[Any]:
+class IndexedImages(Protocol):
+    """Images by their number, as a data set of torch has them."""
+
+    def __getitem__(self, index: int, /) -> ImageLike:
+        """Raises IndexError behind the last."""
+
+
+SeveralImages = Iterable[ImageLike] | IndexedImages | NDArray[np.object_] | NDArray[np.str_]
+"""Or an array of paths, as a table's column is."""
+
+
+def several_images(images: SeveralImages | ImageLike) -> Iterable[Any]:
     """Images, of which one may stand alone; an array [N, H, W, C] is N. Raises TypeError for what is neither."""
     one = NamedImage | str | Path | bytes | bytearray | memoryview | Image.Image
     if isinstance(images, one) or hasattr(images, "read"):
@@ -110,8 +121,12 @@ def _file_or_folder(path: Path) -> NamedImage:
     if re.match("https?:/", str(path)):
         return unreadable_image(str(path), "is an address; download it first")
     try:
+        os.lstat(path)
         if not os.path.isdir(path):
             return image_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        where = "" if path.is_absolute() else f" in {os.getcwd()}"
+        return unreadable_image(str(path), f"missing{where}; give the path of an image that is there")
     except (OSError, RuntimeError, ValueError) as error:  # as a loop of links
         return unreadable_image(str(path), f"cannot be read ({error})")
     return unreadable_image(str(path), f"is a folder; give its images, fastwsol.find_images({str(path)!r}).images")

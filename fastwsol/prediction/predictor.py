@@ -45,7 +45,7 @@ from fastwsol.prediction.answers import Answers, BatchOutputs
 from fastwsol.prediction.boxing import Boxing
 from fastwsol.prediction.components import Components, WhichBoxes
 from fastwsol.prediction.detections import detections_of
-from fastwsol.prediction.image_like import ImageLike, named_image, several_images, with_labels
+from fastwsol.prediction.image_like import ImageLike, SeveralImages, named_image, several_images, with_labels
 from fastwsol.prediction.named import ClassesByName, chosen_localizer
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.signals import other_looks
@@ -232,7 +232,7 @@ class Predictor:
 
     def predict(
         self,
-        images: Iterable[ImageLike] | ImageLike,
+        images: SeveralImages | ImageLike,
         *,
         top: int = 1,
         of_class: str | Sequence[str] | None = None,
@@ -312,7 +312,7 @@ class Predictor:
             yield each
 
     def stream(
-        self, images: Iterable[ImageLike] | ImageLike, request: Request = PLAIN_REQUEST
+        self, images: SeveralImages | ImageLike, request: Request = PLAIN_REQUEST
     ) -> Iterator[Prediction | Skipped]:
         """`predict` for any number of images, one at a time, in order; of those that cannot be read a `Skipped` says
         why.
