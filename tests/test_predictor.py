@@ -25,7 +25,7 @@ from fastwsol.evaluation.boxes import localize
 from fastwsol.formats.labelled_images import Skipped
 from fastwsol.host.errors import RunFailure, UserError
 from fastwsol.localizer.ddt import DdtDirections
-from fastwsol.prediction import predictor as predictor_module
+from fastwsol.prediction import threads
 from fastwsol.prediction.components import boxes_of_maps
 from fastwsol.prediction.named import ClassesByName
 from fastwsol.prediction.predictions import Prediction
@@ -222,10 +222,10 @@ def test_a_forked_process_is_told_to_be_spawned(
     predictor.predict(Image.new("RGB", (64, 64)))
     assert told(lambda: predictor.predict(Image.new("RGB", (64, 64))))
     assert told(lambda: fastwsol.load(run, "cpu", threads=1))
-    monkeypatch.setattr(predictor_module, "_processes", [])
+    monkeypatch.setattr(threads, "_processes", [])
     with pytest.raises(UserError, match="no run here"):
         fastwsol.load(run.parent)
-    assert not predictor_module._processes, "nothing has been loaded"
+    assert not threads._processes, "nothing has been loaded"
     with pytest.raises(UserError, match="--localizer mask: the run has"):
         fastwsol.load(run, "cpu", localizer="mask")
     assert told(lambda: fastwsol.load(run, "cpu", threads=1)), "its network was"

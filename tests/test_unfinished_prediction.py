@@ -1,6 +1,7 @@
 """A prediction that was stopped goes on where it was, to the bytes of an unbroken one; another one does not."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from equal import contents
 
 import fastwsol
 from fastwsol import predict, train
+from fastwsol.host import ticker
 from fastwsol.host.command_line import run_command
 from fastwsol.host.files import PARTIAL_SUFFIX
 from fastwsol.prediction import unfinished
@@ -49,6 +51,7 @@ def middle_score(root: Path) -> float:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (unfinished, predict):
         monkeypatch.setattr(module, "BLOCK", BLOCK)
+    monkeypatch.setattr(ticker, "SECONDS_BETWEEN_LINES", math.inf)  # however slow the machine is
 
 
 def predicted(root: Path, out: Path, *more: str) -> int:

@@ -13,16 +13,13 @@ class that is likeliest in it.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -49,6 +46,7 @@ from fastwsol.prediction.image_like import ImageLike, SeveralImages, named_image
 from fastwsol.prediction.named import ClassesByName, chosen_localizer
 from fastwsol.prediction.predictions import Prediction, Request
 from fastwsol.prediction.signals import other_looks
+from fastwsol.prediction.threads import note_process, refuse_forked, stream_threads
 from fastwsol.prediction.user_images import NamedImage, in_chunks
 from fastwsol.prediction.writing import write_predictions
 from fastwsol.runs.folder import RunDir
@@ -70,28 +68,6 @@ a CPU.
 
 
 PLAIN_REQUEST = Request()
-
-_processes: list[int] = []
-"""The one that has begun to load predictors; a forked one inherits it."""
-
-
-def _refuse_forked() -> None:
-    """Raise UserError in a process that was forked from one with a predictor: the threads of Numba and torch are not
-    inherited, and would be waited for without end.
-    """
-    if _processes and os.getpid() not in _processes:
-        raise UserError(
-            "a predictor was loaded before this process was forked, and its threads are not here; start workers with "
-            'multiprocessing.get_context("spawn"), and load in each of them'
-        )
-
-
-def _note_process() -> None:
-    """From here on threads may be there, which a forked process has not."""
-    if not _processes:
-        _processes.append(os.getpid())
-
-
 WHOLE_BATCHES = _MOST_IMAGES
 """Images that hold whole batches on every device: what the parts of a set are made of."""
 
@@ -119,8 +95,8 @@ class Predictor:
         """localizer: see `of_run`; cuts: the run's own, by localizer. Raises UserError for a localizer that the run
         lacks, and in a process that was forked from one that has a predictor.
         """
-        _refuse_forked()
-        _note_process()
+        refuse_forked()
+        note_process()
         self.info, self.step = info, step
         self.localizer = chosen_localizer(localizer, model)
         self._by = f"step {step}, {self.localizer.name}, configuration {info.config.digest()[:8]}"
@@ -152,10 +128,10 @@ class Predictor:
         localizer: what makes the maps; by default the mask where one was trained, else the class activation map.
         Raises UserError as `fastwsol.load` does.
         """
-        _refuse_forked()  # here already: reading a network may wait for those threads
+        refuse_forked()  # here already: reading a network may wait for those threads
         run = RunDir(Path(folder))
         run.read_info()  # what is no run leaves no threads
-        _note_process()
+        note_process()
         info, saved, model = read_trained(run)
         autocast = autocast_of_run(precision, saved.scalars["precision"], take_device(device))
         count = use_threads(threads)
@@ -177,12 +153,12 @@ class Predictor:
         weights: `pretrained`, or a .safetensors or .pth file; image_size: by default that of the weights. Raises
         UserError where there is no such network, or its weights or the names of its classes cannot be had.
         """
-        _refuse_forked()
+        refuse_forked()
         if name.startswith(PREACT_RESNET):
             raise UserError(f"--backbone {name}: has no published weights; name a network of timm, or a run's folder")
         wnids, names = classes_of_timm(name)
         config = Config.of(backbone=name, image_size=image_size or input_size_of_timm(name))
-        _note_process()
+        note_process()
         model = build_network(config, len(wnids))
         chosen_localizer(localizer, LocalizingModel(model))  # what it lacks is said before weights are downloaded
         published = read_weights(weights, config.network)
@@ -322,12 +298,9 @@ class Predictor:
         """
         only = self.check(request)
         named = (named_image(each, k) for k, each in enumerate(several_images(images)))
-        if self._on_cpu:
-            _THREADS.keep()
-        pool = ThreadPoolExecutor(self._threads, initializer=_alone if self._on_cpu else None)
         ahead: deque[Future[Answers]] = deque()
         first: list[NamedImage] = []
-        try:
+        with stream_threads(self._threads, self._on_cpu) as pool:
             for chunk in in_chunks(named, self.batch_size):
                 first = first or chunk[:1]
                 _refuse_some_labels([*first, *chunk], request)
@@ -337,16 +310,12 @@ class Predictor:
                     yield from self._predictions_and_skipped(ahead.popleft().result(), request)
             while ahead:
                 yield from self._predictions_and_skipped(ahead.popleft().result(), request)
-        finally:
-            pool.shutdown(cancel_futures=True)
-            if self._on_cpu:
-                _THREADS.restore()
 
     def check(self, request: Request) -> int | None:
         """The label of the class that is asked for, or None. Raises UserError where there is no such thing, and in a
         process that was forked from the one that loaded.
         """
-        _refuse_forked()
+        refuse_forked()
         if not isinstance(request, Request):
             raise TypeError(f"request of type {type(request).__name__}; give a Request")
         if not (request.threshold is None or request.threshold == "otsu" or _is_share(request.threshold)):
@@ -459,38 +428,3 @@ def _refuse_some_labels(images: Sequence[NamedImage], request: Request) -> None:
 
 def _is_share(threshold: object) -> bool:
     return isinstance(threshold, int | float) and not isinstance(threshold, bool) and 0 <= threshold <= 1
-
-
-class _Threads:
-    """The number of torch's threads that new threads of this process start with, which `_alone` makes 1: it is kept
-    when the first of several streams begins, and restored when the last of them ends.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._streams, self._before = threading.Lock(), 0, 0
-
-    def keep(self) -> None:
-        """A stream begins."""
-        with self._lock:
-            if not self._streams:  # not this thread's own number, which may be from a stream before
-                with ThreadPoolExecutor(1) as fresh:
-                    self._before = fresh.submit(torch.get_num_threads).result()
-            self._streams += 1
-
-    def restore(self) -> None:
-        """A stream has ended."""
-        with self._lock:
-            self._streams -= 1
-            if not self._streams:
-                torch.set_num_threads(self._before)
-
-
-_THREADS = _Threads()
-
-
-def _alone() -> None:
-    """Have this thread run the network, and kernels, on one core: threads that share a layer would wait for each other
-    at its end.
-    """
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
