@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from few_flags import Flags
 from tyro import _strings as tyro_strings
 
@@ -107,6 +108,33 @@ def test_errors_have_their_exit_status_and_one_line(error, status, capsys):
 
     assert run_command(command, []) == status
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("Error in GPU operator `nvidia.dali.fn.resize`: CUDA allocation failed"),
+        RuntimeError("Can't allocate 1207959552 bytes on device 0."),
+    ],
+    ids=["python", "torch", "torch on a CPU", "dali", "dali's pool"],
+)
+def test_where_memory_ends_the_remedy_is_told(error, capsys):
+    def command(arguments):
+        raise error
+
+    assert run_command(command, []) == 1
+    assert capsys.readouterr().err.startswith("failed: there is not enough memory; free some")
+
+
+def test_another_error_of_torch_is_no_lack_of_memory():
+    def command(arguments):
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run_command(command, [])
 
 
 def test_what_a_name_holds_stays_on_the_line(capsys):

@@ -192,9 +192,14 @@ def _refuse_torchrun() -> None:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Of Python, of torch on a GPU, or on a CPU. (Not every command imports torch.)"""
-    allocator = "DefaultCPUAllocator: can't allocate memory"
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or allocator in str(error)
+    """Of Python, of torch on a GPU, or on a CPU, or of DALI. (Not every command imports torch.)"""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return any(text in str(error) for text in _TEXTS_OF_ALLOCATORS)
+
+
+_TEXTS_OF_ALLOCATORS = ("DefaultCPUAllocator: can't allocate memory", "CUDA allocation failed", "Can't allocate ")
+"""Torch's on a CPU, and DALI's two."""
 
 
 def _complain(text: str) -> None:
