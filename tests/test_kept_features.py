@@ -30,6 +30,7 @@ from fastwsol.host.device import Autocast
 from fastwsol.network.networks import build_network
 from fastwsol.runs.checkpoint import newest_valid
 from fastwsol.sources.synthetic import Synthetic
+from fastwsol.training import frozen_part
 
 CPU = torch.device("cpu")
 BATCH = 12
@@ -97,6 +98,17 @@ def test_features_are_the_same_bits_however_many_images_are_decoded_at_a_time(sh
         for each in (stream, few)
     )
     assert np.array_equal(at_once.values, five_at_a_time.values)
+
+
+def test_a_training_decodes_as_few_at_a_time_as_they_are_large(shards, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(frozen_part, "decoded_at_once", lambda split: 5)
+    monkeypatch.setattr(frozen_part, "open_features", lambda _, stream, *rest: asked.append(stream.batch_size))
+    flags = ["--preset", "demo", "--stem", "C", "--depth", "18", "--train-part", "classifier", "--aug", "none"]
+    flags += ["--localizer", "cam", "--epochs", "0.2", "--step", "eager", "--threads", "1"]
+    flags += ["--shards", str(shards.folder), "--run-dir", str(tmp_path / "run")]
+    assert run_command(train.main, flags) == 0
+    assert asked == [5]
 
 
 def test_of_a_part_of_what_was_packed_they_are_those_of_the_same_crops(shards):

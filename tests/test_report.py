@@ -19,6 +19,7 @@ from fastwsol.dataset.packer import pack
 from fastwsol.evaluation.per_image import ImageRows
 from fastwsol.host.command_line import run_command
 from fastwsol.page import figures
+from fastwsol.page.compared_runs import ComparedSetting, read_compared_run, settings_of
 from fastwsol.report import main
 from fastwsol.sources import Fault, Record
 from fastwsol.sources.synthetic import Synthetic
@@ -473,10 +474,39 @@ def test_the_legend_of_many_settings_takes_nothing_from_the_lines(
     assert legend["y"] + legend["height"] <= whole["y"] + whole["height"] + 1
 
 
-def test_settings_of_one_colour_are_told_apart() -> None:
-    for marks in (figures._DASHES, figures._PATTERNS, figures._SYMBOLS):
-        seen = {(figures._colour(k), figures._of_round(marks, k)) for k in range(4 * len(figures.COLOURS))}
-        assert len(seen) == 4 * len(figures.COLOURS)
+def test_settings_of_one_colour_are_told_apart(runs: Path) -> None:
+    count = len(figures.COLOURS) + 1
+    (setting,) = settings_of([read_compared_run(runs / "gr-0")])
+    charts = figures.figures([ComparedSetting((f"setting {k}",), setting.runs) for k in range(count)])
+
+    def of(chart: str, mark: Callable[[dict[str, Any]], Any]) -> list[Any]:
+        traces = [each for each in charts[chart]["data"] if str(each.get("name")).startswith("setting")]
+        shown = [each for each in traces if each.get("showlegend") is not False]
+        assert len(shown) == count
+        return [mark(shown[0]), mark(shown[-1])]
+
+    for chart, colour, mark in (
+        ("chart-loss", lambda each: each["line"]["color"], lambda each: each["line"]["dash"]),
+        ("chart-sizes", lambda each: each["marker"]["color"], lambda each: each["marker"]["pattern"]["shape"]),
+        ("chart-classes", lambda each: each["marker"]["color"], lambda each: each["marker"]["symbol"]),
+    ):
+        assert len(set(of(chart, colour))) == 1, chart
+        assert len(set(of(chart, mark))) == 2, chart
+    assert charts["chart-sizes"]["layout"]["yaxis"]["rangemode"] == "nonnegative"
+
+
+def test_figures_follow_the_width_of_the_window(opened: Callable[..., Any], page_of_all: Path) -> None:
+    page = opened(page_of_all, viewport={"width": 1200, "height": 844})
+    chart = page.locator("#chart-loss")
+    chart.scroll_into_view_if_needed()
+    chart.locator(".main-svg").first.wait_for()
+    for width in (390, 700):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.wait_for_function(
+            """() => Math.abs(document.querySelector("#chart-loss .main-svg").getBoundingClientRect().width -
+              document.getElementById("chart-loss").clientWidth) < 2"""
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_on_paper_the_page_is_light_and_has_all_pictures_that_are_listed(

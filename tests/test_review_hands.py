@@ -163,6 +163,9 @@ def test_a_second_finger_leaves_the_drag_of_the_first(page: Any, tmp_path: Path)
     fingers("touchMove", (140, 60))
     fingers("touchStart", (140, 60), (60, 60))
     fingers("touchMove", (150, 60), (60, 80))
+    fingers("touchMove", (150, 60))  # the second one is lifted
+    assert page.evaluate("drag !== null")
+    page.evaluate("el('remove').click()")
     fingers("touchEnd")
     np.testing.assert_allclose(page.evaluate("objects()[0].box"), [40, 30, 150, 90], atol=1)
 
@@ -187,21 +190,73 @@ def test_keys_are_the_pages_after_a_list_of_classes_was_opened_and_closed(
     assert page.evaluate("at") == at + 1
 
 
+def test_letters_of_a_class_are_no_keys_of_the_page_after_a_finger_or_a_click_that_opened_nothing(
+    page: Any, tmp_path: Path
+) -> None:
+    first_with_a_box(page, tmp_path)
+    page.evaluate("el('class').dispatchEvent(new PointerEvent('pointerdown', { pointerType: 'touch', bubbles: true }))")
+    page.keyboard.press("c")
+    page.keyboard.type("dog", delay=20)
+    page.keyboard.press("Enter")
+    assert page.evaluate("data.classes[objects()[0].label]").startswith("dog")
+    assert page.evaluate("states.filter((each) => each.verdict).length") == 0
+    assert page.evaluate("drawing") is None
+
+
+def test_undo_of_other_programs_redo_is_none(page: Any, tmp_path: Path) -> None:
+    first_with_a_box(page, tmp_path)
+    page.keyboard.press("x")
+    page.keyboard.press("Control+Shift+Z")
+    assert page.evaluate("states.filter((each) => each.verdict).length") == 1
+    page.keyboard.press("Control+z")
+    assert page.evaluate("states.filter((each) => each.verdict).length") == 0
+
+
+def test_a_finger_that_moves_little_or_scrolls_the_list_chooses_and_moves_nothing(page: Any, tmp_path: Path) -> None:
+    content = json.loads(predictions_of(tmp_path, 1).read_text())
+    (only,) = content["annotations"]
+    content["annotations"] = [only | {"id": k + 1, "score": 0.9 - k / 100} for k in range(30)]
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    page.goto(write_page(tmp_path, "--sample", 1, "--uncertain", 0).as_uri())
+    touch = page.context.new_cdp_session(page)
+    touch.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+
+    def swipe(x: float, y: float, by: float) -> None:
+        touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+        for part in (0.5, 1):
+            moved = [{"x": x, "y": y + part * by}]
+            touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": moved})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    swipe(*place(page, 80, 60), by=8)
+    assert page.evaluate("states[0].objects") is None
+    row = page.locator("#objects li").nth(4).bounding_box()
+    swipe(row["x"] + 50, row["y"] + 10, by=-60)
+    assert page.evaluate("selected") == 0
+    page.evaluate("el('objects').scrollTop = 300")
+    page.keyboard.press("m")
+    assert page.evaluate("el('objects').scrollTop") == pytest.approx(300, abs=3), "it stays where it was scrolled to"
+
+
 def test_keys_of_another_alphabet_are_those_of_their_place(page: Any, tmp_path: Path) -> None:
     first_with_a_box(page, tmp_path)
-    pressed = "new KeyboardEvent('keydown', { key: 'ф', code: 'KeyA', bubbles: true })"
-    page.evaluate(f"document.body.dispatchEvent({pressed})")
-    assert page.evaluate("states.filter((each) => each.verdict === 'accepted').length") == 1
+    for key, code in (("ф", "KeyA"), ("+", "KeyX")):  # the second is no letter of another alphabet
+        pressed = f"new KeyboardEvent('keydown', {{ key: '{key}', code: '{code}', bubbles: true }})"
+        page.evaluate(f"document.body.dispatchEvent({pressed})")
+    assert page.evaluate("states.map((each) => each.verdict).filter(Boolean)") == ["accepted"]
 
 
 def test_a_button_that_a_key_has_pressed_keeps_the_focus(page: Any, tmp_path: Path) -> None:
     first_with_a_box(page, tmp_path)
     page.focus("#accept")
     page.keyboard.press("Enter")
+    for _ in range(5):
+        page.keyboard.down("Enter")  # held: only the first is a press of its own
+    page.keyboard.up("Enter")
     assert page.evaluate("document.activeElement.id") == "accept"
     page.click("#reject")
     assert page.evaluate("document.activeElement.id") == ""
-    assert page.evaluate("states.map((each) => each.verdict).filter(Boolean)") == ["accepted", "rejected"]
+    assert page.evaluate("states.map((each) => each.verdict).filter(Boolean)") == ["accepted", "accepted", "rejected"]
 
 
 def test_the_buttons_stay_in_sight_of_an_image_with_many_boxes_and_of_one_that_is_very_long(

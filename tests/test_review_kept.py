@@ -11,7 +11,7 @@ def test_what_a_page_of_an_earlier_version_has_kept_is_taken_up(page: Any, tmp_p
     predictions_of(tmp_path, 6)
     page.goto(write_page(tmp_path, "--sample", 6, "--uncertain", 0).as_uri())
     old = "data.images.map((each, k) => ({ verdict: k < 3 ? 'accepted' : null, objects: null }))"
-    page.evaluate(f"localStorage.setItem(STORE, JSON.stringify({{ states: {old}, at: 3 }}))")
+    page.evaluate(f"localStorage.setItem(OLDER_STORE, JSON.stringify({{ states: {old}, at: 3 }}))")
     page.reload()
     page.keyboard.press("x")
     page.reload()
@@ -205,8 +205,55 @@ def test_what_was_done_before_a_reload_can_be_undone(page: Any, tmp_path: Path) 
     page.locator("#undo").click()
     assert page.evaluate("objects()") == predicted
     assert page.evaluate("states[0].objects") is None
+    assert "Undo brings it back" in page.inner_text("#task")
     page.keyboard.press("u")
     assert page.evaluate("objects()") == [], "which can be undone too"
+    page.keyboard.press("u")
+    assert page.inner_text("#task") == "There is nothing to undo."
+
+
+def test_undo_with_nothing_to_undo_leaves_what_another_tab_does(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 3)
+    path = write_page(tmp_path, "--sample", 3, "--uncertain", 0)
+    page.goto(path.as_uri())
+    other = page.context.new_page()
+    other.goto(path.as_uri())
+    other.keyboard.press("x")
+    page.wait_for_function("states[0].verdict === 'rejected'")
+    page.keyboard.press("u")
+    assert page.inner_text("#task") == "There is nothing to undo."
+    assert page.evaluate("states[0].verdict") == "rejected"
+    other.close()
+
+
+def test_an_export_that_leaves_something_out_is_not_all_that_is_asked_about(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 3)
+    page.goto(write_page(tmp_path, "--sample", 3, "--uncertain", 0).as_uri())
+    page.evaluate(FILL)
+    page.keyboard.press("Delete")
+    exported(page, tmp_path)
+    assert page.evaluate("unsaved")
+    page.keyboard.press("x")
+    exported(page, tmp_path)
+    assert not page.evaluate("unsaved")
+    page.locator("#file").set_input_files(tmp_path / "reviewed.json")
+    page.wait_for_function("document.getElementById('task').textContent.includes('done here already')")
+    assert not page.evaluate("unsaved"), "nothing was taken"
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("u")
+    assert page.evaluate("unsaved")
+
+
+def test_a_mask_of_no_known_number_is_none(page: Any, tmp_path: Path) -> None:
+    predictions_of(tmp_path, 1)
+    page.goto(write_page(tmp_path, "--sample", 1, "--uncertain", 0).as_uri())
+    state = {"verdict": None, "time": 9, "objects": [{"label": 0, "box": [1, 1, 9, 9], "score": None, "maskOf": 99}]}
+    page.evaluate("(state) => localStorage.setItem(STORE, JSON.stringify({ states: [state], at: 0 }))", state)
+    page.reload()
+    assert page.evaluate("objects()[0].counts") is None
+    page.keyboard.press("a")
+    page.reload()
+    assert page.evaluate("states[0].verdict") == "corrected"
 
 
 def test_an_export_with_a_box_beyond_the_image_is_taken_up_within_it(page: Any, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def gpu_count() -> int:
 def _gpus_text() -> str:
     counted, usable = torch.cuda.device_count(), gpu_count()
     if counted > usable:
-        return f"torch can use none of this machine's {counted} CUDA devices, as it does not fit their driver"
+        return f"torch can use none of this machine's {counted} CUDA devices (their driver may be too old for it)"
     return f"this machine has {usable} CUDA devices"
 
 
@@ -79,9 +79,8 @@ def pick_device(name: str, local_rank: int = 0, processes: int = 1) -> torch.dev
     if name == "cuda" and processes > 1:
         name = f"cuda:{local_rank}"
         if processes > gpu_count():
-            raise UserError(
-                f"--nproc-per-node {processes}: {_gpus_text()}; start that many processes, or use --device cpu"
-            )
+            or_fewer = "start that many processes, or " if gpu_count() else ""
+            raise UserError(f"--nproc-per-node {processes}: {_gpus_text()}; {or_fewer}use --device cpu")
     elif name.startswith("cuda:") and processes > 1:
         raise UserError(f"--device {name}: {processes} processes need a GPU each; use --device auto")
     try:

@@ -49,14 +49,18 @@ function loadPlotly() {
 }
 // A figure is so high that its legend takes nothing from the lines: Plotly gives a legend half of the height, and a
 // scroll bar where that is too little.
-const PLOT = 316, ROW = 19, LETTER = 6.5, SYMBOL = 45; // pixels
+const PLOT = 316, ROW = 19, SYMBOL = 45; // pixels
+const ruler = document.createElement("canvas").getContext("2d");
+function longestOf(names) {
+  ruler.font = '12px "Open Sans", verdana, arial, sans-serif'; // Plotly's
+  return Math.max(0, ...names.map((name) => ruler.measureText(name).width));
+}
 function roomFor(figure, width) {
   const names = figure.data.filter((trace) => trace.showlegend !== false).map((trace) => trace.name);
-  const longest = Math.max(0, ...names.map((name) => name.length));
-  const columns = 2 * (SYMBOL + LETTER * longest) <= 0.9 * (width - 60) ? 2 : 1;
+  const columns = 2 * (SYMBOL + longestOf(names)) <= 0.9 * (width - 60) ? 2 : 1;
   const legend = ROW * Math.ceil(names.length / columns);
   const above = figure.layout.legend.yanchor === "top"; // and below the axis its names, upright where they are many
-  const ticks = above ? Math.max(0, ...figure.data[0].x.map((name) => LETTER * name.length)) : 0;
+  const ticks = above ? longestOf(figure.data[0].x) : 0;
   const { layout } = figure, margin = above ? { t: legend + 16 } : { b: legend + 52 };
   return {
     height: Math.max(PLOT + 1.5 * ROW + legend, 2 * (legend + ROW)) + ticks,
@@ -79,18 +83,23 @@ function drawChartsInView() {
   }, { rootMargin: "300px" });
   for (const place of places) watch.observe(place);
   addEventListener("resize", () => {
-    for (const chart of places) if (chart.data) Plotly.relayout(chart, roomFor(data.figures[chart.id], chart.clientWidth));
+    for (const chart of places) {
+      if (chart.data) Plotly.relayout(chart, { ...roomFor(data.figures[chart.id], chart.clientWidth), autosize: true });
+    }
   });
   addEventListener("beforeprint", () => places.forEach(drawChart));
 }
 // On paper the page is light, and all cards that are listed have their pictures.
 let themeOfScreen = null;
 addEventListener("beforeprint", () => {
-  themeOfScreen = document.documentElement.dataset.theme;
+  themeOfScreen ??= document.documentElement.dataset.theme;
   setTheme("light");
   for (const item of cards.values()) item.drawPictures();
 });
-addEventListener("afterprint", () => { if (themeOfScreen) setTheme(themeOfScreen); });
+addEventListener("afterprint", () => {
+  if (themeOfScreen) setTheme(themeOfScreen);
+  themeOfScreen = null;
+});
 
 // Gallery
 const controls = Object.fromEntries(

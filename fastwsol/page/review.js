@@ -2,7 +2,7 @@
 // The page of `python -m fastwsol.review`: images one by one, each with its boxes, to accept, correct or reject.
 const data = JSON.parse(document.getElementById("data").textContent);
 const el = (id) => document.getElementById(id);
-const STORE = "fastwsol-review-" + data.key;
+const STORE = "fastwsol-review-2-" + data.key, OLDER_STORE = "fastwsol-review-" + data.key; // whose masks are whole
 const LEAST_SIDE = 2; // pixels of a box that is drawn
 const LEAST_MOVE = { mouse: 4, pen: 4, touch: 10 }; // pixels of the screen from which on a press is a drag
 const LEAST_SHOWN = 48; // pixels of the screen: the short side of an image, however long the other one is
@@ -13,11 +13,12 @@ let states = data.images.map(() => ({ verdict: null, objects: null }));
 let at = 0, selected = 0, drawing = null, drag = null, showMask = true, undone = [];
 let choosing = false, byPointer = false; // in the list of classes: by keys, and whether a pointer opened it
 let unsaved = false; // something was done that this browser does not keep
+let found = []; // of each image, when that was done which was here when the page was opened, or was imported
 
 // Of each image what was done last, here or in another tab.
 function merge() {
   let kept = null;
-  try { kept = JSON.parse(localStorage.getItem(STORE) || "null"); } catch (error) { return null; } // damaged: none
+  try { kept = JSON.parse(localStorage.getItem(STORE) || localStorage.getItem(OLDER_STORE) || "null"); } catch (error) { return null; } // damaged: none
   if (!kept || !Array.isArray(kept.states) || kept.states.length !== states.length) return null;
   // What a page of an earlier version has kept has no time: it comes before all that has one.
   const time = (state) => state.time || (state.verdict || state.objects ? 1 : 0);
@@ -35,7 +36,8 @@ function withoutMasks(state, k) {
 }
 
 function withMasks(state, k) {
-  const filled = ({ maskOf, ...rest }) => maskOf === undefined ? rest : { ...rest, counts: data.images[k].objects[maskOf].counts };
+  const maskOf = (number) => { const of = data.images[k].objects[number]; return of ? of.counts : null; };
+  const filled = ({ maskOf: number, ...rest }) => number === undefined ? rest : { ...rest, counts: maskOf(number) };
   return state.objects ? { ...state, objects: state.objects.map(filled) } : state;
 }
 
@@ -43,6 +45,7 @@ function load() {
   try {
     const kept = merge();
     if (kept && data.images[kept.at]) ({ at } = kept);
+    noteFound();
     const theme = localStorage.getItem("fastwsol-theme");
     const dark = theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     document.documentElement.dataset.theme = dark ? "dark" : "light";
@@ -71,7 +74,8 @@ const image = () => data.images[at];
 const nameOf = (k) => data.images[k].phase === "drawn" && !states[k].verdict ? `image ${k + 1}` : data.images[k].name;
 const objects = (k = at) => states[k].objects || (data.images[k].phase === "drawn" ? [] : data.images[k].objects);
 const unaccepted = () => [...states.keys()].filter((k) => states[k].objects && !states[k].verdict);
-const isTouched = () => Boolean(states[at].verdict || states[at].objects);
+const isTouched = (state) => Boolean(state.verdict || state.objects);
+const wasFound = () => isTouched(states[at]) && (states[at].time || 0) === found[at];
 const copied = () => objects().map((each) => ({ ...each, box: [...each.box] }));
 
 // When something was done to an image: after all that was done to it before, whatever became of the clock.
@@ -84,6 +88,8 @@ function change(next) {
   unsaved = true;
   save();
 }
+
+function noteFound() { found = states.map((state) => isTouched(state) ? state.time || 0 : null); }
 
 function changeObjects(list) { change({ verdict: null, objects: list }); show(); }
 
@@ -112,10 +118,11 @@ function say(text) { el("task").textContent = text; }
 
 function undo() {
   const last = undone.pop();
-  if (!last && !isTouched()) return say("There is nothing to undo.");
-  if (!last) { // what was done before the page was opened: all of it is undone
+  if (!last && !wasFound()) return say("There is nothing to undo.");
+  if (!last) { // no step of it is known
     change({ verdict: null, objects: null });
-    return show();
+    show();
+    return say("All that was done to this image before is undone; Undo brings it back.");
   }
   if (states[last.at].time !== last.time) {
     go(last.at, last.selected);
@@ -183,7 +190,7 @@ function show() {
   el("draw").setAttribute("aria-pressed", drawing === "again");
   el("add").setAttribute("aria-pressed", drawing === "new");
   el("toggle").setAttribute("aria-pressed", showMask);
-  el("undo").disabled = !undone.length && !isTouched();
+  el("undo").disabled = !undone.length && !wasFound();
   el("previous").disabled = at === 0;
   el("next").disabled = at + 1 === states.length;
   for (const fault of Object.keys(FAULTS)) el(`wrong-${fault}`).disabled = each.phase === "drawn";
@@ -198,18 +205,25 @@ function show() {
 }
 
 function showList() {
-  el("objects").replaceChildren(...(objects().length > 1 ? objects() : []).map((each, k) => {
+  const list = el("objects"), scrolled = list.scrollTop, hadFocus = list.contains(document.activeElement);
+  list.replaceChildren(...(objects().length > 1 ? objects() : []).map((each, k) => {
     const button = document.createElement("button"), item = document.createElement("li");
     button.textContent = `${k + 1}  ${each.label === null ? "no class yet" : data.classes[each.label]}`;
     button.setAttribute("aria-pressed", k === selected);
-    const choose = () => { takeClass(); selected = k; show(); };
-    button.onpointerdown = choose; // the list is made anew where a class is taken: a click would come too late
+    const choose = () => { if (!drag) { takeClass(); selected = k; show(); } };
+    // The list is made anew where a class is taken: a click would come too late. A finger may only scroll.
+    button.onpointerdown = (event) => { if (event.pointerType === "mouse") choose(); };
     button.onclick = choose;
     item.append(button);
     return item;
   }));
-  const list = el("objects"), row = list.children[selected];
-  if (row) list.scrollTop = Math.min(row.offsetTop, Math.max(list.scrollTop, row.offsetTop + row.offsetHeight - list.clientHeight));
+  const row = list.children[selected], chosen = `${at} ${selected}`;
+  list.scrollTop = scrolled;
+  if (row && list.dataset.chosen !== chosen) {
+    list.scrollTop = Math.min(row.offsetTop, Math.max(scrolled, row.offsetTop + row.offsetHeight - list.clientHeight));
+  }
+  if (row && hadFocus) row.firstChild.focus({ preventScroll: true });
+  list.dataset.chosen = chosen;
 }
 
 // The picture as large as there is room for it, and mask and boxes over it.
@@ -337,7 +351,7 @@ el("boxes").addEventListener("pointerdown", (event) => {
     const list = copied();
     drag = { list, moves: String(target.moves).split(",").map(Number), from: [x, y], box: [...list[selected].box] };
   } else return;
-  Object.assign(drag, { pointer: event.pointerId, pressed: [event.clientX, event.clientY] });
+  Object.assign(drag, { object: selected, pointer: event.pointerId, pressed: [event.clientX, event.clientY] });
   event.preventDefault();
   el("boxes").setPointerCapture(event.pointerId);
 });
@@ -356,7 +370,7 @@ el("boxes").addEventListener("pointermove", (event) => {
   }
   for (const side of drag.moves) box[side] += side % 2 ? dy : dx;
   box = within(box, each);
-  const thing = drag.list[selected];
+  const thing = drag.list[drag.object];
   thing.box = [Math.min(box[0], box[2]), Math.min(box[1], box[3]), Math.max(box[0], box[2]), Math.max(box[1], box[3])];
   const kept = states[at];
   states[at] = { verdict: null, objects: drag.list };
@@ -366,19 +380,20 @@ el("boxes").addEventListener("pointermove", (event) => {
 
 function drop(event, cancelled) {
   if (!drag || event.pointerId !== drag.pointer) return;
-  const { list, moved, isNew } = drag;
+  const { list, moved, isNew, object } = drag, thing = list[object];
   drag = null;
-  const [x0, y0, x1, y1] = list[selected].box;
+  const [x0, y0, x1, y1] = thing.box;
   if (cancelled || !moved || x1 - x0 < LEAST_SIDE || y1 - y0 < LEAST_SIDE) return show();
-  list[selected].box = [x0, y0, x1, y1].map((edge) => Math.round(edge * 100) / 100);
-  list[selected].counts = null; // the mask was another box's
-  list[selected].moved = true;
-  if (isNew && list[selected].label === null && image().phase !== "drawn") list[selected].label = image().label;
+  thing.box = [x0, y0, x1, y1].map((edge) => Math.round(edge * 100) / 100);
+  thing.counts = null; // the mask was another box's
+  thing.moved = true;
+  if (isNew && thing.label === null && image().phase !== "drawn") thing.label = image().label;
   drawing = null;
   changeObjects(list);
 }
 el("boxes").addEventListener("pointerup", (event) => drop(event, false));
 el("boxes").addEventListener("pointercancel", (event) => drop(event, true));
+el("boxes").addEventListener("lostpointercapture", (event) => drop(event, true)); // where no pointerup has come
 
 function start(how) { drawing = drawing === how ? null : how; show(); }
 
@@ -438,7 +453,7 @@ function download() {
   link.download = "reviewed.json";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  unsaved = false;
+  if (!unaccepted().length) unsaved = false;
   const left = unaccepted(), emptied = left.filter((k) => !states[k].objects.length).map(nameOf); // N looks for others first
   const where = [...(emptied.length < left.length ? ["N goes there"] : []),
     ...(emptied.length ? [`no box is left in ${emptied.slice(0, 3).join(", ")}${emptied.length > 3 ? ", ..." : ""}`] : [])];
@@ -478,7 +493,8 @@ function take(text) {
   });
   states = taken;
   undone = [];
-  unsaved = true;
+  if (counts.taken) unsaved = true;
+  noteFound();
   save(); show();
   say(`${file.images.length} images in the file: ` +
     Object.entries(counts).filter(([, count]) => count).map(([name, count]) => `${count} ${name}`).join(", ") + ".");
@@ -492,14 +508,23 @@ const ACTIONS = {
   toggle: () => { showMask = !showMask; show(); }, open: nextOpen, export: download, import: () => el("file").click(),
 };
 // A pointer leaves nothing behind that Enter would press again; keys leave the focus where it is.
-for (const [id, action] of Object.entries(ACTIONS)) el(id).onclick = (event) => { action(); if (event.detail) el(id).blur(); };
+for (const [id, action] of Object.entries(ACTIONS)) el(id).onclick = (event) => {
+  if (drag) return; // another finger
+  action();
+  if (event.detail) el(id).blur();
+};
 const KEYS = { a: "accept", Enter: "accept", x: "reject", r: "reject", 1: "wrong-class", 2: "wrong-box",
   3: "wrong-both", ArrowLeft: "previous", k: "previous", ArrowRight: "next", j: "next", d: "draw", b: "add",
   Delete: "remove", Backspace: "remove", u: "undo", m: "toggle", n: "open", e: "export" };
 document.addEventListener("keydown", (event) => {
   if (drag) return event.preventDefault(); // first the box is let go
-  if (event.repeat && !event.key.startsWith("Arrow")) return; // a key that is held down decides one image
-  const leaves = event.target === el("class") && byPointer && event.key !== "Tab" && !isOpen(el("class"));
+  if (event.repeat && !event.key.startsWith("Arrow")) { // a key that is held down decides one image
+    if (event.target.matches("button")) event.preventDefault(); // which it would press again
+    return;
+  }
+  if (event.key === "Tab") byPointer = false;
+  const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey && !/^(F\d+|Tab)$/.test(event.key);
+  const leaves = event.target === el("class") && byPointer && isPlain && !isOpen(el("class"));
   if (leaves) { // the list that the mouse had opened was closed: keys are the page's again
     event.preventDefault();
     el("class").blur();
@@ -520,6 +545,7 @@ document.addEventListener("keydown", (event) => {
   if (key === "c" && !el("class").disabled) {
     event.preventDefault();
     el("class").focus();
+    byPointer = false;
     return choose();
   }
   if (key === "o" && objects().length) { selected = (selected + 1) % objects().length; return show(); }
@@ -528,8 +554,8 @@ document.addEventListener("keydown", (event) => {
 });
 // The letter where the layout has it; where it has another alphabet, that of its place on the keyboard.
 function keyOf({ key, code }) {
-  if (key.length !== 1) return key;
-  return key > "~" && /^Key[A-Z]$/.test(code) ? code[3].toLowerCase() : key.toLowerCase();
+  const isLatin = key <= "~", [, place] = /^(?:Key|Digit)([A-Z0-9])$/.exec(code) || [];
+  return !isLatin && place ? place.toLowerCase() : key.length === 1 ? key.toLowerCase() : key;
 }
 // Whether a list is shown; where the browser does not tell, it may be.
 function isOpen(list) {
@@ -549,7 +575,8 @@ function rename() {
   changeObjects(list);
 }
 function takeClass() { if (choosing) { rename(); el("class").blur(); } }
-el("class").onpointerdown = () => { choosing = false; byPointer = true; };
+el("class").onpointerdown = () => { choosing = false; byPointer = !el("class").disabled; };
+el("class").onpointercancel = () => { byPointer = false; }; // a finger scrolls
 el("class").onchange = () => { if (!choosing) { rename(); el("class").blur(); } };
 el("class").onblur = () => { byPointer = false; if (choosing) rename(); };
 el("file").onchange = async () => {
@@ -565,7 +592,7 @@ addEventListener("storage", (event) => {
     // The other tab may have written before it knew what was done here.
     if (kept && kept.states.some((each, k) => ((each && each.time) || 0) < (states[k].time || 0))) save();
     show();
-  } catch (error) { trouble(); }
+  } catch (error) { trouble(error); }
 });
 el("theme").onclick = () => {
   const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
