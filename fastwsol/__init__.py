@@ -58,10 +58,10 @@ def load(
     """The network of a run's newest checkpoint, ready for `predict(images)`.
 
     run: its folder; device: auto, cpu, cuda or cuda:N; threads: 0 takes all cores; precision: bf16, fp16, fp32, or
-    auto, the one that the run was trained in, where the device has it; localizer: what makes the maps, by default the
-    mask where one was trained, else cam. Raises `UserError` where the folder is no run, has no
-    checkpoint yet or no such localizer, the device is not there, threads or precision cannot be, or the process was
-    forked from one that has threads of torch.
+    auto, which is the one that the run was trained in where the device has it; localizer: what makes the maps, by
+    default the mask where one was trained, else cam. Raises `UserError` where the folder is no run, has no checkpoint
+    yet or lacks the localizer, where there is no such device, where threads or precision have an impossible value, and
+    where the process was forked from one that has threads of torch.
     """
     from fastwsol.prediction.predictor import Predictor  # here: torch takes seconds to import
 

@@ -61,7 +61,7 @@ def added(default: Any, as_before: Any) -> Any:
     """A field that runs of an earlier version lack. as_before: the value that means what those runs did.
 
     A file without the field reads as `as_before`, and a configuration with that value has the identity that it had
-    before the field was there: a new option orphans no run.
+    before the field was there: a new option leaves older runs usable.
     """
     return field(default=default, metadata={"as_before": as_before})
 
@@ -82,17 +82,17 @@ class Augmentation:
     image_size: int = 64
     """side of the network's square input, in pixels"""
     crops_per_image: int = added(0, as_before=0)
-    """GR draws so many different crops of each image, which epochs take in turn, so that a frozen part's features of
-    them can be kept; 0: a new one in each epoch"""
+    """number of different crops that GR draws of each image; epochs take them in turn, so that features of a frozen
+    part can be kept for them. 0: a new crop in each epoch"""
     fit: Fit = added("stretch", as_before="stretch")  # noqa: RUF009
     """how an image fills the network's square. stretch: the whole of it; crop: its middle square alone, which keeps
     its proportions and cuts objects off"""
     store_size: int = added(0, as_before=0)
-    """training images of many sizes are brought to a square of so many pixels a side and decoded once; 0: 1.15 x the
-    image size, rounded to 32, where that spares decoding them in many epochs; --data dali does without"""
+    """side, in pixels, of the squares that training images of many sizes are decoded into, once; 0: 1.15 x the image
+    size, rounded to 32, where that saves decoding them in many epochs; --data dali makes no squares"""
     mix: Mix = added("none", as_before="none")  # noqa: RUF009
-    """views of a batch are mixed in pairs, and their labels with them. cutmix: a window of the one is put into the
-    other; mixup: one is laid over the other"""
+    """how views of a batch are mixed in pairs, and their labels with them. cutmix: a window of one view is put into the
+    other; mixup: the two views are blended"""
     mix_share: float = added(0.5, as_before=0.5)
     """share of the views that are mixed, with --mix"""
 
@@ -143,9 +143,9 @@ class NetworkConfig:
     are set to 0 behind each of the last three groups; otherwise features are multiplied by the sigmoid of their
     attention. 0: off (ADL's paper: 0.75)"""
     init_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
-    """of the file of --init, whose weights the run starts from; empty: they are drawn"""
+    """SHA-256 of the file of --init, whose weights the run starts from; empty: none is given"""
     weights_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
-    """of the tensors of --weights, which the backbone starts from; empty: they are drawn"""
+    """SHA-256 of the tensors of --weights, which the backbone starts from; empty: none are given"""
 
     def __post_init__(self) -> None:
         """A name that holds the depth becomes name and depth."""
@@ -175,8 +175,8 @@ class OptimizerConfig:
     momentum: float = 0.9
     """Nesterov momentum"""
     backbone_lr_mult: float = 1.0
-    """factor on the learning rate of stem and groups 0-2 (the first author's later code has 0.1); of a network of timm,
-    of all but its last layer"""
+    """factor on the learning rate of stem and groups 0-2 (the first author's later code has 0.1); for a network of
+    timm, on that of all layers but the last"""
     label_smoothing: float = 0.0
     """share of each label that is spread over all classes"""
     average_steps: int = 0
@@ -195,7 +195,8 @@ class ScheduleConfig:
     epochs: float = 1500.0
     """passes over the training images"""
     schedule: ScheduleName = "step"
-    """step: divided by ten every --lr-step-epochs; one-cycle: linear up over the first fifth, linear down to 0"""
+    """how the learning rate changes. step: it is divided by ten every --lr-step-epochs; one-cycle: it rises linearly
+    over the first fifth of the run and falls linearly to 0"""
     lr_step_epochs: float = 250.0
     """epochs between two drops of the learning rate under step"""
     start_size: int = 0
@@ -216,8 +217,8 @@ class LocalizerConfig:
     """What is trained behind the classifier to say where the object is."""
 
     localizer: TrainedLocalizer = added("cam", as_before="cam")  # noqa: RUF009
-    """cam: nothing, maps are made of the classifier's own weights; mask: a head that makes a mask of each image, behind
-    the trained classifier, from the same labels"""
+    """what is trained to localize. cam: nothing, maps are made with the classifier's own weights; mask: a head behind
+    the trained classifier, which makes a mask of each image and is trained from the same labels"""
     head_steps: int = added(200, as_before=200)
     """steps in which the mask head is trained"""
     head_batch_size: int = added(16, as_before=16)
@@ -225,10 +226,11 @@ class LocalizerConfig:
     head_lr: float = added(2e-3, as_before=2e-3)
     """highest learning rate of the mask head under AdamW and one cycle"""
     boxes_per_class: int = added(0, as_before=0)
-    """the boxes of so many training images of each class supervise the mask head too: no longer weakly supervised, and
-    named in every row; a quarter of each batch has boxes at least"""
+    """number of training images of each class whose boxes supervise the mask head too. The run is then no longer weakly
+    supervised, and every row of results says so; at least a quarter of each batch has boxes"""
     behind_sha256: Annotated[str, tyro.conf.Suppress] = added("", as_before="")
-    """of the tensors of the classifier that --behind names (of older runs: of its checkpoint); empty: the run's own"""
+    """SHA-256 of the tensors of the classifier that --behind names (in older runs: of its checkpoint); empty: the
+    classifier is the run's own"""
 
     @property
     def trains_mask(self) -> bool:
@@ -241,10 +243,10 @@ class DataConfig:
     """Which images are trained on, and which the run evaluates itself on."""
 
     holdout: int = 0
-    """images of each class never trained on; with it the run is evaluated on them and not on val"""
+    """number of images of each class that are never trained on; the run is then evaluated on them and not on val"""
     eval_on: EvalOn = added("val", as_before="val")  # noqa: RUF009
-    """what the run evaluates itself on without --holdout: val, or the WSOL benchmark's images to choose settings on
-    (pack --fullsup), which spares val too"""
+    """what the run evaluates itself on without --holdout: val; or fullsup, the WSOL benchmark's images to choose
+    settings on (pack --fullsup), which leaves val unseen too"""
 
 
 @dataclass(frozen=True)
@@ -321,7 +323,7 @@ class Config(Setting):
     """All that decides a run's result: a setting and a seed. Equal configurations on equal shards are the same run."""
 
     seed: int = 0
-    """of every draw and of the initial weights"""
+    """seed of every random draw and of the initial weights"""
 
     def __post_init__(self) -> None:
         """Raise UserError for a value that no run can have."""
@@ -390,7 +392,7 @@ class Config(Setting):
 
 @dataclass(frozen=True)
 class LogConfig:
-    """How often a run tells how far it is. No part of what the run is: it may change from start to start."""
+    """How often a run reports its progress. This is no part of what the run is: it may change from start to start."""
 
     eval_epochs: float = 50.0
     """epochs between two evaluations; there is one at the end in any case"""
@@ -507,8 +509,8 @@ def _require_not_negative(name: str, value: float) -> None:
 
 
 def differing_options(options: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The options in which settings differ; of each setting its values by name. The hash of published weights is none
-    of them where each backbone has one.
+    """The options in which settings differ. options: the values of each setting, by name. The hash of published weights
+    is left out where each backbone has one hash.
     """
 
     def kinds(names: Sequence[str]) -> int:

@@ -26,10 +26,10 @@ def cam_boxes(
     `cams` float32 [N, h, w] are upsampled to `size`, height and width or one number for both, v, and normalised: x = (v
     - min v) / (max v - min v). The box is the tight one of the largest 8-connected component of x >= `threshold`: the
     one with the most pixels, of equals the one whose first pixel comes first in row order. A constant map says nothing
-    about where the object is: its box is 0,0,0,0. No upsampled map is ever stored but one a thread.
+    about where the object is: its box is 0,0,0,0. Each thread stores one upsampled map at a time.
 
-    Under the scale `own` x = v, a constant map is the whole or nothing, and a map that keeps nothing has the box
-    0,0,0,0. Maps are upsampled as in `kernels.upsampling`.
+    Under the scale `own` x = v: a constant map is kept as a whole or not at all, and a map that keeps nothing has the
+    box 0,0,0,0. Maps are upsampled as in `kernels.upsampling`.
 
     Raises ValueError for another dtype or shape, a map that holds NaN or infinity (under `own`, anything outside 0..1),
     a size below 1, and a threshold outside 0..1.
@@ -74,8 +74,8 @@ def cam_levels(cams: Maps, size: int | tuple[int, int], scale: Scale = "min-max"
     """Class activation maps [N, h, w] as uint8 [N, H, W] for `threshold_sweep` and `sweep_ious`.
 
     A pixel's level is the largest k with x >= `levels.threshold_of(k)` in float64, x as in `cam_boxes`: so the box at a
-    level is that of `cam_boxes` at its threshold, exactly. Under `min-max` a constant map has level 0 everywhere (and
-    its box at level 0 is the whole map, which `cam_boxes` does not say of it). Raises ValueError as `cam_boxes` does.
+    level is that of `cam_boxes` at its threshold, exactly. Under `min-max` a constant map has level 0 everywhere (so
+    its box at level 0 is the whole map, where `cam_boxes` gives 0,0,0,0). Raises ValueError as `cam_boxes` does.
     """
     cams, how = checked_cams(cams, size, scale)
     levels = np.empty((len(cams), how.height, how.width), np.uint8)

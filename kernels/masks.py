@@ -23,7 +23,8 @@ def mask_in_box(
     The map float32 [h, w] is upsampled to `size`, height and width, in which the box `x0, y0, x1, y1` is whole numbers.
     Under `min-max` it is scaled by the extremes of the map upsampled to `square` pixels a side, in which the box was
     found: so that both are cut at the same value. A map that is constant there keeps nothing. Where no pixel reaches
-    the threshold, as a peak between two pixels of a small image, the greatest of a map that is not constant is kept.
+    the threshold, as where the peak lies between two pixels of a small image, the pixel with the greatest value is
+    kept, unless the map is constant.
 
     Raises ValueError as `cam_boxes` does, and for a box that is empty or not inside `size`.
     """

@@ -37,7 +37,7 @@ def pixel_histograms(
 
 
 def pixel_counts(cams: Maps, masks: Masks, threshold: Thresholds, scale: Scale = "min-max") -> npt.NDArray[np.int64]:
-    """Of each image the pixels that are the object's and kept, kept alone, and the object's alone: int64 [N, 3].
+    """How many pixels of each image are both the object's and kept, only kept, and only the object's: int64 [N, 3].
 
     Kept is x >= threshold, x as in `pixel_histograms`; a constant map keeps nothing under `min-max`, as it has no box.
     Raises ValueError as `pixel_histograms` does, and for a threshold outside 0..1.

@@ -495,6 +495,16 @@ def test_settings_of_one_colour_are_told_apart(runs: Path) -> None:
     assert charts["chart-sizes"]["layout"]["yaxis"]["rangemode"] == "nonnegative"
 
 
+def test_a_chart_that_is_drawn_moves_nothing_below_it(opened: Callable[..., Any], page_of_all: Path) -> None:
+    page = opened(page_of_all, viewport={"width": 1200, "height": 400})
+    heights = "[...document.querySelectorAll('.chart')].map((each) => each.getBoundingClientRect().height)"
+    before = page.evaluate(heights)
+    for place in page.locator(".chart").all():
+        place.scroll_into_view_if_needed()
+        place.locator(".main-svg").first.wait_for()
+    assert page.evaluate(heights) == pytest.approx(before, abs=1)
+
+
 def test_figures_follow_the_width_of_the_window(opened: Callable[..., Any], page_of_all: Path) -> None:
     page = opened(page_of_all, viewport={"width": 1200, "height": 844})
     chart = page.locator("#chart-loss")

@@ -22,7 +22,7 @@ from kernels.levels import LEVELS, threshold_of
 from kernels.upsampling import checked_cams
 
 BoxProtocol = Literal["strict", "paper2018"]
-"""Those that maps are boxed by here."""
+"""The protocols by which this module makes boxes of maps."""
 ProtocolName = Literal["strict", "paper2018", "wsoleval"]
 """And `wsoleval`, whose boxes are another program's (`fastwsol.evaluation.choe2020`)."""
 PROTOCOLS: tuple[BoxProtocol, ...] = ("strict", "paper2018")
@@ -50,11 +50,11 @@ def localize(
     """One box an image, float32 [N, 4] in its original pixels, from maps float32 [N, h, w]; 0,0,0,0 where nothing is
     kept.
 
-    `size` is what maps are upsampled to; what reaches `threshold` (under `strict` also one an image, [N]) on the maps'
-    `scale` is kept, by the protocol's rule; of a constant map that is min-max scaled, nothing. Raises ValueError for an
-    unknown protocol or scale, a map that holds NaN or infinity, a threshold outside 0..1, sizes that are not positive,
-    thresholds or sizes that are neither one for all maps nor one each, and what `paper2018` does not know: the scale
-    `own`, and thresholds of each map.
+    Maps are upsampled to `size`. Pixels that reach `threshold` (under `strict` also one for each image, [N]) on the
+    maps' `scale` are kept, by the protocol's rule; a constant map that is min-max scaled keeps nothing. Raises
+    ValueError for an unknown protocol or scale, a map that holds NaN or infinity, a threshold outside 0..1, sizes that
+    are not positive, thresholds or sizes that are neither one for all maps nor one each, and what `paper2018` does not
+    know: the scale `own`, and thresholds of each map.
     """
     _check(protocol)
     maps, _ = checked_cams(maps, size, scale)  # all at once, so that a bad one is named by its place among all

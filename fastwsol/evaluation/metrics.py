@@ -7,13 +7,14 @@
 - Top-1 Clas, Top-5 Clas: the true class is predicted first, or among the first five.
 - MaxBoxAcc: the highest GT-known Loc that any threshold of the map gives, at IoU .5, one box an image (Choe et al.
   2020).
-- MaxBoxAccV2: the mean of that over the IoU thresholds .3, .5, .7, the best box of all components counting; this gives
-  credit to a map that falls apart, so the same with one box an image stands beside it.
+- MaxBoxAccV2: the mean of that over the IoU thresholds .3, .5, .7, where the best box of all components counts. This
+  gives credit to a map that falls into parts, so the same with one box an image stands beside it.
 
 The last two choose the threshold on the boxes they are measured on: they are oracles, not what a user would get.
 
-Localization is out of the images that have a ground-truth box, classification out of all. Percentages are functions of
-counts, and counts add up: over disjoint sets of images, and weighted, as a bootstrap wants them.
+Localization rates are shares of the images that have a ground-truth box, classification rates are shares of all images.
+Percentages are functions of counts, and counts can be added: over disjoint sets of images, and with weights, as a
+bootstrap needs.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Count(NamedTuple):
 
 
 def ranks(predicted: npt.NDArray, labels: npt.NDArray) -> npt.NDArray[np.int64]:
-    """Where each label [N] stands among the classes `predicted` first, [N, 1 to 5], 0 the first, or BEYOND_TOP_5.
+    """The rank of each label [N] among the likeliest classes, `predicted` [N, 1 to 5]: 0 is the first; BEYOND_TOP_5
+    where it is none of them.
 
     Classes are numbers or names.
     """
@@ -144,8 +146,8 @@ def max_box_acc(
     what the second is the mean of, `max_box_acc_v2@0.3` and so on.
 
     single, multiple: how many images are hit, [..., T, levels], a row for each of `IOU_THRESHOLDS`, by the largest
-    component's box and by the best of all components' boxes; counted: of how many, [...]. Results are [...], NaN of
-    nothing.
+    component's box and by the best of all components' boxes; counted: out of how many images, [...]. Results are [...],
+    NaN where no image counts.
     """
     denominator = np.asarray(counted, np.float64)[..., np.newaxis]
     with np.errstate(invalid="ignore"):

@@ -23,9 +23,9 @@ CAM_THRESHOLD = 0.2
 PAPER_LEVEL = level_of(CAM_THRESHOLD)
 
 CutRule = Literal["fixed", "asked", "box-free", "otsu", "auto"]
-"""How a localizer's maps are cut. fixed: at the same number always; asked: at one that the command line gives;
-box-free: at one number a run, found on the maps of training images without any box; otsu: at one an image, Otsu's;
-auto: at the best on other images, by their boxes.
+"""How a localizer's maps are cut. fixed: always at the same number; asked: at the number that the command line gives;
+box-free: at one number for each run, found on the maps of training images without any box; otsu: at Otsu's threshold of
+each image; auto: at the number that is best on other images, by their boxes.
 """
 
 
@@ -38,7 +38,9 @@ class CutRow(TypedDict):
 
 
 LEAST_IMAGES = 5
-"""With known boxes, for a cut by them. Of fewer `predict --cut-on` chooses none, and evaluations warn."""
+"""The least number of images with known boxes for a cut by them. With fewer, `predict --cut-on` chooses none, and
+evaluations warn.
+"""
 BY_BOXES = "by their boxes"
 """In `Cut.chosen_on`: that boxes of the images decided."""
 
@@ -142,8 +144,8 @@ class ChosenLevels:
 
 
 def choose_levels(curve: CurveHits, images: str, near: float | None) -> ChosenLevels:
-    """The levels that hit most of the images that `curve` is of. A few images leave many levels equal: of these the one
-    nearest to `near` is taken, the threshold without these images (None: the paper's).
+    """The levels that hit most of the images that `curve` is of. With few images, many levels hit the same number: of
+    these the one nearest to `near` is taken, the threshold that is used without these images (None: the paper's).
     """
     hits = curve.single.sum(axis=0)
     distances = np.abs(np.arange(LEVELS) - level_of(CAM_THRESHOLD if near is None else near))

@@ -20,7 +20,7 @@ class Localizer:
     """Whether the maps of two classes in one image differ."""
     scale: Scale
     """min-max: each map is rescaled to 0..1, so that some pixel is always kept, unless it is constant; own: its values
-    are in 0..1 already, and no pixel may be kept."""
+    are in 0..1 already, and it may be that no pixel is kept."""
     cut: float
     """The threshold that is taken by default where no run has found a better one."""
     needs: Literal["nothing", "mask", "ddt"] = "nothing"
@@ -33,7 +33,7 @@ class Localizer:
 
     @property
     def is_mask(self) -> bool:
-        """Whether it is one mask for all classes, of whose parts the classifier tells what they show."""
+        """Whether it makes one mask for all classes; the classifier then tells which class each part of it shows."""
         return self.trained and not self.class_specific
 
 

@@ -76,13 +76,19 @@ async function drawChart(place) {
   await Plotly.newPlot(place, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar: false });
   await Plotly.relayout(place, chartColours());
 }
+// Each chart has its room before it is drawn: what lies below it stays where it is.
+function makeRoom(places) {
+  for (const place of places) place.style.minHeight = `${roomFor(data.figures[place.id], place.clientWidth).height}px`;
+}
 function drawChartsInView() {
   const places = document.querySelectorAll(".chart");
+  makeRoom(places);
   const watch = new IntersectionObserver((entries) => {
     for (const entry of entries) if (entry.isIntersecting) drawChart(entry.target);
   }, { rootMargin: "300px" });
   for (const place of places) watch.observe(place);
   addEventListener("resize", () => {
+    makeRoom(places);
     for (const chart of places) {
       if (chart.data) Plotly.relayout(chart, { ...roomFor(data.figures[chart.id], chart.clientWidth), autosize: true });
     }

@@ -49,11 +49,11 @@ class IndexedImages(Protocol):
 
 
 SeveralImages = Iterable[ImageLike] | IndexedImages | NDArray[np.object_] | NDArray[np.str_]
-"""Or an array of paths, as a table's column is."""
+"""Several images, or an array of paths, as the column of a table is."""
 
 
 def several_images(images: SeveralImages | ImageLike) -> Iterable[Any]:
-    """Images, of which one may stand alone; an array [N, H, W, C] is N. Raises TypeError for what is neither."""
+    """The images, where one may be given alone; an array [N, H, W, C] is N images. Raises TypeError for others."""
     one = NamedImage | str | Path | bytes | bytearray | memoryview | Image.Image
     if isinstance(images, one) or hasattr(images, "read"):
         return [images]
@@ -71,8 +71,8 @@ def several_images(images: SeveralImages | ImageLike) -> Iterable[Any]:
 
 
 def named_image(image: ImageLike, number: int) -> NamedImage:
-    """The image under the name it has in messages and results. What is no path is read now, since it may be another
-    image, or closed, once its turn comes. Raises TypeError for what is no image.
+    """The image under the name it has in messages and results. An image that is not a path is read now, since it may
+    have been changed or closed when its turn comes. Raises TypeError for what is no image.
     """
     if isinstance(image, str | Path):
         return _file_or_folder(Path(image))
@@ -136,7 +136,9 @@ _CLASSES_AND_IMAGES = "classes in of_class: {}, images: {}; give a class for eac
 
 
 def with_labels(images: Iterable[NamedImage], several: Iterable[Any], labels: list[int]) -> Iterator[NamedImage]:
-    """Each image with its label. Raises ValueError where there are not as many of both, at once where that is known."""
+    """Each image with its label. Raises ValueError where there are not as many labels as images, at once where both
+    numbers are known.
+    """
     if isinstance(several, Sized) and len(several) != len(labels):
         raise ValueError(_CLASSES_AND_IMAGES.format(len(labels), len(several)))
 

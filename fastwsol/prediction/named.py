@@ -25,8 +25,8 @@ def chosen_localizer(name: LocalizerName | None, model: LocalizingModel) -> Loca
 
 
 class ClassesByName:
-    """The classes of a run by what a user may call them: their wnids, their names, and the names between commas in
-    those, without case and in any Unicode form.
+    """The classes of a run by what a user may call them: their wnids, their names, and the single names between the
+    commas of a name. Upper and lower case and the Unicode form do not matter.
     """
 
     def __init__(self, info: RunInfo) -> None:

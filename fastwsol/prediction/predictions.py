@@ -24,10 +24,10 @@ class ClassScore(NamedTuple):
 class ScoredBox(NamedTuple):
     """A box of a class: half-open edges in the pixels of the upright original image.
 
-    score: the class's probability times the highest value that its map, on its scale, has in the box. So boxes of a
-    class are in the order of their peaks, and the one that holds a min-max scaled map's maximum has the class's
-    probability. The probability is the image's; of all boxes of a mask it is the component's own, of the features under
-    the mask in its box.
+    score: the class's probability times the highest value that its map, on its scale, has in the box. So the boxes of a
+    class are in the order of their peaks, and the score of the box that holds a min-max scaled map's maximum is the
+    class's probability. The probability is that of the image. Where all boxes of a mask are asked for, it is that of
+    the component, from the features under the mask in its box.
     """
 
     wnid: str
@@ -38,9 +38,9 @@ class ScoredBox(NamedTuple):
     y1: float
     score: float
     probability: float
-    """The class's, which the score is made of."""
+    """The class's probability, from which the score is made."""
     signals: Signals | None = None
-    """What else speaks for it, where that is asked for."""
+    """What else speaks for the box, where signals are asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +53,15 @@ class Prediction:
     classes: tuple[ClassScore, ...]
     """The likeliest classes, or the one that was asked for."""
     boxes: tuple[ScoredBox, ...]
-    """Of those classes, the highest score first; all boxes of a mask may be of others. None for a class whose map says
-    nothing.
+    """Boxes of those classes, the highest score first; where all boxes of a mask are asked for, they may be of other
+    classes. A class whose map says nothing has no box.
     """
     maps: NDArray[np.float32] = field(repr=False)
     """The classes' maps as the localizer gives them: [len(classes), h, w]."""
     shown: tuple[int, int, int, int]
     """What the maps cover of the image: x, y, width, height in its pixels."""
     square: int
-    """The pixels a side that maps were upsampled to, to be cut and boxed."""
+    """The side, in pixels, of the square that maps were upsampled to before they were cut and boxed."""
     probabilities: NDArray[np.float64] = field(repr=False)
     """The softmax probabilities of all classes in the run's label order: [classes]."""
     scale: kernels.Scale = "min-max"
@@ -107,22 +107,24 @@ def _whole(first: float, end: float, size: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Request:
-    """Which boxes."""
+    """Which boxes are asked for."""
 
     top: int = 1
-    """Of the so many likeliest classes; all boxes of a mask have classes of their own."""
+    """The number of likeliest classes that get boxes; where all boxes of a mask are asked for, each has a class of its
+    own.
+    """
     of_class: str | None = None
-    """Of this class alone, by wnid or name."""
+    """The only class that gets boxes, by wnid or name."""
     boxes: WhichBoxes = "largest"
-    """The largest component's of each class, or every component's; of a mask each component's with its own class, but
-    for those of less than a fifth of the largest one's pixels.
+    """largest: for each class the box of the largest component; all: the boxes of all components. With all, each
+    component of a mask has a class of its own, and those of less than a fifth of the largest one's pixels are left out.
     """
     threshold: float | Literal["otsu"] | None = None
     """Where the map is cut on its scale: what is at or above it is kept. otsu: at Otsu's threshold of each map; None:
     where the run cuts it itself."""
     least_score: float | None = None
-    """Boxes of a lower score are left out. None: of all boxes of a mask those below twice chance (at
-    most 0.5), else none.
+    """Boxes of a lower score are left out. None: where all boxes of a mask are asked for, those below twice chance (at
+    most 0.5) are left out; otherwise none.
     """
     signals: bool = False
     """Whether boxes get `Signals`: the network then looks at each image three times."""

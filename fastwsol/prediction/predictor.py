@@ -5,10 +5,10 @@
         print(prediction.name, prediction.classes[0].name, prediction.boxes)
 
 Each thread takes a batch from files to maps; memory holds a batch or two a thread, however many images there are.
-Boxes are those of the protocol `strict`: of the components of the class's map that reach the threshold on the map's
-scale. Where the map is one for all classes (a mask), a class takes the component in whose box it is likeliest, by what
-the network says of the features under the mask there; where all boxes are asked for, each component is an object of the
-class that is likeliest in it.
+Boxes are those of the protocol `strict`: boxes of components of the class's map, cut at the threshold on the map's
+scale. Where one map serves all classes (a mask), a class gets the box of the component in which it is likeliest, by
+what the network says of the features under the mask in that box. Where all boxes are asked for, each component is an
+object of the class that is likeliest in it.
 """
 
 from __future__ import annotations
@@ -192,7 +192,9 @@ class Predictor:
         return said
 
     def identity(self) -> dict[str, Any]:
-        """What decides its answers, as JSON has it: equal ones give equal answers on one machine."""
+        """What determines its answers, as a JSON object: predictors with equal identities give equal answers on one
+        machine.
+        """
         directions = self.model.directions if self.localizer.needs == "ddt" else None
         return {
             "weights": digest_of(self.model.state_dict()),
@@ -220,9 +222,9 @@ class Predictor:
         """What the network says of each image, in order; arguments as in `Request`. One path, array [H, W] or
         [H, W, C], Pillow image or encoded image is one image; an array [N, H, W, C] is N.
 
-        Those that are no paths are named by their place in the order, from 0. of_class may be a list, of each image the
-        class that is known of it. Raises ValueError naming the first image that cannot be read, or where there
-        are not as many classes as images; else as `stream` does.
+        Images that are not paths are named by their place in the order, from 0. of_class may be a list with the known
+        class of each image. Raises ValueError that names the first image that cannot be read, and where there are not
+        as many classes as images; otherwise raises as `stream` does.
         """
         several = several_images(images)
         named: Iterator[NamedImage] = (named_image(each, k) for k, each in enumerate(several))
@@ -260,14 +262,14 @@ class Predictor:
         relative_to: Path | str | None = None,
     ) -> str:
         """Write predictions of this network to the new file `out`, as `python -m fastwsol.predict` does; `python -m
-        fastwsol.convert` makes folders of YOLO, VOC and others of COCO's JSON.
+        fastwsol.convert` turns COCO's JSON into folders of YOLO, VOC and others.
 
         form: coco, coco-polygons, csv, jsonl or label-studio; by default as the ending says (.json COCO, .csv, .jsonl).
-        relative_to: a folder that all images lie in, below which their names begin. Returns a sentence of what the
-        format has no place for, empty where that is nothing. The file does not tell that classes were given with the
-        images. Raises UserError where the file is there, its ending tells no format or `form` is none, two images have
-        one name or one lies outside of `relative_to`, or a prediction is another predictor's; TypeError for what is no
-        prediction.
+        relative_to: a folder that all images lie in; their names become paths below it. Returns a sentence that says
+        what the format has no place for, empty where there is nothing to say. The file does not say that classes were
+        given with the images. Raises UserError where the file exists, its ending names no format or `form` is no
+        format, two images have the same name, an image lies outside of `relative_to`, or a prediction was made by
+        another predictor; TypeError for what is no prediction.
         """
         about = About(f"step {self.step}, {self.description}", self.info.all_classes)
         every = self._own([predictions] if isinstance(predictions, Prediction) else predictions)
@@ -290,10 +292,11 @@ class Predictor:
     def stream(
         self, images: SeveralImages | ImageLike, request: Request = PLAIN_REQUEST
     ) -> Iterator[Prediction | Skipped]:
-        """`predict` for any number of images, one at a time, in order; of those that cannot be read a `Skipped` says
-        why.
+        """As `predict`, for any number of images: yields one at a time, in order. For an image that cannot be read it
+        yields a `Skipped` that says why.
 
-        Raises UserError for a class, threshold or other request that cannot be, and in a process that was forked since
+        Raises UserError for a class, threshold or other part of the request that is not possible, and in a process that
+        was forked since
         the network was loaded; RunFailure where maps are not finite; TypeError for what is no image.
         """
         only = self.check(request)
@@ -312,8 +315,8 @@ class Predictor:
                 yield from self._predictions_and_skipped(ahead.popleft().result(), request)
 
     def check(self, request: Request) -> int | None:
-        """The label of the class that is asked for, or None. Raises UserError where there is no such thing, and in a
-        process that was forked from the one that loaded.
+        """The label of the class that is asked for, or None. Raises UserError where a part of the request is not
+        possible, and in a process that was forked from the one that loaded the network.
         """
         refuse_forked()
         if not isinstance(request, Request):

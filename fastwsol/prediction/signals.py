@@ -21,18 +21,18 @@ from fastwsol.localizer.localizing import LocalizingModel, NetworkOutputs
 from fastwsol.prediction.components import boxes_of_maps
 
 SMALLER = 0.8
-"""The side of the smaller image in the square."""
+"""The side of the smaller image, as a share of the square's side."""
 
 
 class Signals(NamedTuple):
     """Numbers from 0 to 1 that rise with the chance that a box is right."""
 
     margin: float
-    """The probability of the likeliest class less that of the next: in the image, or in the box where it is an object's
-    of several.
+    """The probability of the likeliest class minus that of the next: in the image, or in the box where all boxes of a
+    mask are asked for.
     """
     sharpness: float
-    """How far the map's cells lie from the middle of its scale, on average: 1 where each says all or nothing."""
+    """How far the map's cells lie from the middle of its scale, on average: 1 where each cell is at one of its ends."""
     share: float
     """The component's pixels among all that the map keeps."""
     mirrored: float
@@ -44,7 +44,9 @@ class Signals(NamedTuple):
 
 
 def other_localizer(localizer: Localizer) -> Localizer:
-    """The one that is asked beside a localizer: one that needs no training and does not share its map."""
+    """The other localizer, whose boxes are compared with those of `localizer`: it needs no training and has a map of
+    its own.
+    """
     name: LocalizerName = "cam" if localizer.name in ("cam-positive", "mask-cam") else "cam-positive"
     return LOCALIZERS[name]
 
@@ -95,8 +97,8 @@ def signals_of_boxes(
 ) -> list[Signals]:
     """The signals of boxes [M, 4] in the network's square, of the images `owners` [M].
 
-    probabilities: of all classes, [M, classes]; maps: [B, h, w], and `looks` those of the boxes' class; other: of the
-    other localizer.
+    probabilities: of all classes, [M, classes]; maps: [B, h, w], and `looks`: both of the boxes' class; own, other: how
+    the maps of the localizer, and of the other one, are cut.
     """
     best = np.partition(probabilities, -2, axis=1) if probabilities.shape[1] > 1 else probabilities
     margins = best[:, -1] - (best[:, -2] if best.shape[1] > 1 else 0)

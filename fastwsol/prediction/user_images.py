@@ -51,11 +51,11 @@ class NamedImage:
     pixels: Callable[[], NDArray[np.uint8]]
     encoded: Callable[[], bytes] | None = None
     label: int | None = None
-    """Of the class that is known of it, which boxes are then asked of."""
+    """The label of the image's class, where that is known: boxes of that class are then asked for."""
     folders: tuple[str, ...] = ()
     """The folders that it lies in: those inside the place that was named, from the top, and then that place itself."""
     stamp: str = ""
-    """Of a file, a text that is another when it was changed (`Tree.stamps`)."""
+    """For a file, a text that changes when the file does (`Tree.stamps`)."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def find_images(
     """The images of files, folders (all they hold) and zips, each place's in the order of their paths; one place may
     stand alone. follow_links: in folders also what lies behind links that lead out of them.
 
-    They are named by their path below `relative_to`; where that is None by their path in the folder or zip, with that
-    before it where there are several places. One that is named twice counts once. Raises UserError for a place that is
-    not there, does not lie in `relative_to`, holds no image or a link to a folder that is not to be followed, or is a
-    zip that is not whole.
+    Images are named by their path below `relative_to`. Where that is None, they are named by their path in the folder
+    or zip, preceded by the path of that folder or zip where there are several places. Of images with the same name one
+    counts. Raises UserError for a place that is not there, does not lie in `relative_to`, holds no image or a link to a
+    folder that is not to be followed, or is a zip that is not whole.
     """
     paths_of_places = [Path(each) for each in ([places] if isinstance(places, Path | str) else places)]
     above = None if relative_to is None else Path(relative_to)

@@ -25,7 +25,7 @@ from fastwsol.runs.reports import ReportOf
 
 @dataclass(frozen=True)
 class ComparedReport:
-    """One of the reports, of a localizer."""
+    """One of the reports that are compared: what it says of one localizer."""
 
     path: Path
     cam_class: CamClass
@@ -41,9 +41,11 @@ class ComparedReport:
     config: Config | None
     """The run's; None of anyone's score maps."""
     facts: Mapping[str, Any]
-    """How it was made, by words: equal in reports that are made alike."""
+    """How it was made, by name: equal in reports that were made in the same way."""
     cut_for_each_iou: bool
-    """Whether `rows` have the boxes of one cut, that for IoU .5, and the report's rates are of another at each IoU."""
+    """Whether the report's rates have a cut of their own at each IoU, while `rows` have the boxes of the cut for IoU
+    .5.
+    """
 
     @property
     def cut_at(self) -> str:
@@ -52,8 +54,8 @@ class ComparedReport:
 
 
 def read_compared_report(path: Path, localizer: str | None = None) -> ComparedReport:
-    """What a report, of a run's folder or a file, says of a localizer, by default the one that predictions take. Raises
-    UserError where there is none.
+    """What a report says of a localizer. path: the report's file, or a run's folder; localizer: by default the one that
+    predictions take. Raises UserError where there is no such report or localizer.
     """
     file = _report_in(path) if path.is_dir() else path
     if not path.exists():
@@ -164,7 +166,7 @@ class Measured:
 
 
 def measured(sides: Sequence[ComparedReport]) -> tuple[list[Measured], list[str]]:
-    """What can be compared of reports on the same images; and what cannot, or how, in sentences."""
+    """What can be compared of reports on the same images; and sentences that say what cannot, or how it is."""
     found, notes = _rates(sides)
     for of_one, note in (_oracles(sides), _masks(sides)):
         found += [of_one] if of_one is not None else []

@@ -1,6 +1,6 @@
 """The run directory: config.json, environment.json, metrics.jsonl, checkpoints/, and when it is finished cuts.json,
 directions.safetensors and report.json; holdout.txt and report-holdout.json where images are held out;
-report-fullsup.json where it evaluates itself on those.
+report-fullsup.json where the run evaluates itself on the split fullsup.
 
 config.json is written before the first step and says what the run is; evaluation reads everything from there.
 """

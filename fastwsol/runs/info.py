@@ -45,7 +45,7 @@ class RunInfo:
 
     @property
     def all_classes(self) -> tuple[Class, ...]:
-        """Both, in label order."""
+        """The wnids with their names, in label order."""
         return tuple(map(Class, self.classes, self.class_names))
 
     def check_checkpoint(self, saved: Checkpoint) -> None:
@@ -132,7 +132,7 @@ def _flat_digest(flat: dict[str, Any]) -> str:
 def folder_of_run(runs: Path, config: Config, log: LogConfig) -> Path:
     """The folder of a run among `runs`, named after its configuration.
 
-    Of a run that began before configurations were nested it is the one that it has.
+    A run that began before configurations were nested keeps the folder that it has.
     """
     folder = runs / config.name()
     flat = {name: value for name, value in config.flat().items() if name in _LAST_FLAT or not is_as_before(name, value)}

@@ -16,8 +16,8 @@ from fastwsol.host.files import write_json
 
 @dataclass(frozen=True)
 class ReportOf:
-    """Which report: `report.json` is on val, asked for nothing more, by the run's last checkpoint, in the number format
-    it was trained in. Every other one has a file of its own, named after what is different.
+    """Which report. `report.json` is the report on val, with nothing more asked for, of the run's last checkpoint, in
+    the number format that the run was trained in. Every other one has a file of its own, named after what is different.
     """
 
     split: str
@@ -44,7 +44,7 @@ class ReportOf:
 
     @property
     def flags(self) -> str:
-        """The flags of `evaluate` that ask this question, of the checkpoint that is the newest."""
+        """The flags with which `evaluate` asks this question of the newest checkpoint."""
         parts, asked = [f"--split {self.split}"], self.question
         parts += [f"--cam-class {asked.cam_class}"] if asked.cam_class != "truth" else []
         parts += [f"--threshold {asked.threshold}"] if asked.threshold is not None else []

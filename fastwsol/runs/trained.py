@@ -33,9 +33,9 @@ def read_run(run: RunDir) -> tuple[RunInfo, Checkpoint]:
 def shards_of_run(
     folder: Path, info: RunInfo, asked: Path | None, verify: bool = True, with_other_boxes: bool = False
 ) -> Shards:
-    """The shards that the run in `folder` was trained on, from where it had them (`place_of_shards`) or from where they
-    are `asked` for. with_other_boxes: the same images packed anew with other boxes or masks serve too, where the run's
-    own shards are there to be compared with. Raises UserError for others, and where there are none.
+    """The shards that the run in `folder` was trained on: those in `asked`, or, where that is None, where the run had
+    them (`place_of_shards`). with_other_boxes: the same images packed anew with other boxes or masks serve too, where
+    the run's own shards are there to be compared with. Raises UserError for others, and where there are none.
     """
     shards = open_shards(asked or place_of_shards(folder, info), verify)
     if shards.digest == info.shards_digest:
@@ -53,7 +53,7 @@ def shards_of_run(
 
 
 def other_than_its_own(shards: Shards, folder: Path, info: RunInfo, verify: bool) -> str:
-    """In what shards differ from those of the run in `folder` beside boxes and masks; empty where it is nothing."""
+    """How shards differ from those of the run in `folder`, apart from boxes and masks; empty where they do not."""
     if not verify:  # the process of this machine that verifies has compared them
         return ""
     try:
@@ -70,7 +70,7 @@ def other_than_its_own(shards: Shards, folder: Path, info: RunInfo, verify: bool
 
 
 def other_images(shards: Shards, own: Shards) -> str:
-    """In what two packed sets differ beside boxes and masks, in a few words; empty where it is nothing."""
+    """How two packed sets differ, apart from boxes and masks, in a few words; empty where they do not."""
     if shards.manifest.classes != own.manifest.classes:
         return "their classes differ"
     if [*shards.splits] != [*own.splits]:
@@ -87,9 +87,10 @@ def other_images(shards: Shards, own: Shards) -> str:
 
 
 def place_of_shards(folder: Path, info: RunInfo) -> Path:
-    """Where the shards are that the run in `folder` was trained on. A relative path is looked for from here, and then
-    from each folder above the run's, so that it is found from anywhere; what is there instead is taken where there are
-    no such shards, to be refused by name. Raises UserError where there is nothing.
+    """Where the shards are that the run in `folder` was trained on. A relative path is looked for from the current
+    folder, and then from each folder above the run's, so that it is found from anywhere. Where no place has the run's
+    own shards, other shards that are there are returned, so that they are refused by name. Raises UserError where there
+    is nothing.
     """
     above = [] if info.shards.is_absolute() else [each / info.shards for each in folder.resolve().parents]
     found = {place: digest for place in (info.shards, *above) if (digest := _digest_in(place)) is not None}
@@ -138,8 +139,8 @@ def read_trained(run: RunDir) -> TrainedRun:
 
 
 def read_together(run: RunDir, world: World) -> TrainedRun:
-    """`read_trained` in all processes of `world`. The leading one alone reads the folder, as of a run in training there
-    may be a newer checkpoint a moment later; the checkpoint is without its tensors.
+    """`read_trained` in all processes of `world`. The leading process alone reads the folder, since a run in training
+    may have a newer checkpoint a moment later. The checkpoint that is returned has no tensors.
     """
     read = world.lead_does(lambda: read_trained(run))
     small = None if read is None else (read.info, replace(read.saved, tensors={}), read.model.head is not None)

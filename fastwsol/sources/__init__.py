@@ -12,7 +12,9 @@ FULLSUP = "fullsup"
 """A split beside train and val, with boxes or masks to choose settings by: the WSOL benchmark's trainfullsup."""
 
 TINY_IMAGENET, SYNTHETIC = "tiny-imagenet-200", "synthetic (seed "
-"""The identity of the one set, and how that of the other begins, whose images are no photographs of many sizes."""
+"""The identity of Tiny ImageNet, and how that of a synthetic set begins: the sets whose images are not photographs of
+many sizes.
+"""
 
 _SYNSET = re.compile(r"n\d{8}")
 
@@ -99,7 +101,7 @@ class Source(Protocol):
 
     @property
     def upright(self) -> bool:
-        """Whether boxes are in the pixels of the image as its EXIF turns it, and so it is to be packed turned."""
+        """Whether boxes are in the pixels of the image as its EXIF orientation turns it: it is packed turned."""
 
     @property
     def beyond_boxes(self) -> bool:
