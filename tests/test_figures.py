@@ -286,7 +286,7 @@ def test_every_table_is_tied_to_its_file() -> None:
 
 def test_what_batches_with_boxes_gave_on_held_out_images_is_the_files():
     page = (ROOT / RESULTS_PAGE).read_text()
-    said = re.search(r"that gave ([\d.]+ / [\d.]+),\s+the stream as it comes\s+([\d.]+ / [\d.]+)", page)
+    said = re.search(r"that gave\s+([\d.]+ / [\d.]+),\s+the stream as it comes\s+([\d.]+ / [\d.]+)", page)
     assert said is not None
     found = of_photographs.boxes_of_few_held_out()
     are_rounded(said[1], found["a quarter of each batch"])
