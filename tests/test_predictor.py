@@ -98,6 +98,17 @@ def test_what_cannot_be_opened_or_read_is_skipped(predictor: Predictor, photos: 
     assert isinstance(next(iter(predictor.stream([swapped]))), Prediction)
 
 
+def test_a_path_is_missing_where_the_working_directory_was_removed(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    (each,) = predictor.stream(["cat.jpg"])
+    assert isinstance(each, Skipped)
+    assert each.reason == "missing; give the path of an image that is there"
+
+
 def test_numbers_of_numpy_are_numbers(predictor: Predictor, run: Path, photos: Path) -> None:
     image = photos / "more" / "1.jpg"
     (ours,) = predictor.predict(image, top=2, threshold=0.5, least_score=0.25)

@@ -125,11 +125,18 @@ def _file_or_folder(path: Path) -> NamedImage:
         if not os.path.isdir(path):
             return image_file(path)
     except (FileNotFoundError, NotADirectoryError):
-        where = "" if path.is_absolute() else f" in {os.getcwd()}"
-        return unreadable_image(str(path), f"missing{where}; give the path of an image that is there")
+        return unreadable_image(str(path), f"missing{_looked_for_in(path)}; give the path of an image that is there")
     except (OSError, RuntimeError, ValueError) as error:  # as a loop of links
         return unreadable_image(str(path), f"cannot be read ({error})")
     return unreadable_image(str(path), f"is a folder; give its images, fastwsol.find_images({str(path)!r}).images")
+
+
+def _looked_for_in(path: Path) -> str:
+    """Where a relative path begins, in words; empty where that is not known."""
+    try:
+        return "" if path.is_absolute() else f" in {os.getcwd()}"
+    except OSError:  # that folder was removed
+        return ""
 
 
 _CLASSES_AND_IMAGES = "classes in of_class: {}, images: {}; give a class for each"

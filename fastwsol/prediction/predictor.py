@@ -296,8 +296,7 @@ class Predictor:
         yields a `Skipped` that says why.
 
         Raises UserError for a class, threshold or other part of the request that is not possible, and in a process that
-        was forked since
-        the network was loaded; RunFailure where maps are not finite; TypeError for what is no image.
+        was forked since the network was loaded; RunFailure where maps are not finite; TypeError for what is no image.
         """
         only = self.check(request)
         named = (named_image(each, k) for k, each in enumerate(several_images(images)))
